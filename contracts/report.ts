@@ -1,0 +1,58 @@
+import { z } from 'zod';
+
+/** What an attempt ended as (docs/protocol.md, "Status report"). */
+export const OUTCOME_CLASSES = [
+  'accepted',
+  'transient',
+  'permanent',
+  'address_dead',
+  'configuration',
+  'unknown',
+  'not_sent',
+] as const;
+export type OutcomeClass = (typeof OUTCOME_CLASSES)[number];
+
+export const STATUSES = ['pending', 'delivered', 'failed'] as const;
+export type Status = (typeof STATUSES)[number];
+
+/** The body of `POST /api/v1/{notification_type}/status/`; `attempt` comes from workers only. */
+export const statusReportSchema = z.strictObject({
+  notification_id: z.string(),
+  status: z.enum(STATUSES),
+  timestamp: z.iso.datetime({ offset: true }).optional(),
+  error: z.string().max(10_000).optional(),
+  attempt: z
+    .strictObject({
+      token: z.int().min(1),
+      class: z.enum(OUTCOME_CLASSES),
+      reason: z.string().max(10_000).optional(),
+      retry_after_seconds: z.int().min(0).optional(),
+      provider: z.string().max(100).optional(),
+      provider_message_id: z.string().max(1_000).optional(),
+    })
+    .optional(),
+});
+
+export type StatusReport = z.infer<typeof statusReportSchema>;
+
+export const MAX_REPORTS = 100;
+export const MAX_REPORTS_BYTES = 64 * 1024;
+
+/** One item of the answer to an array of reports; `code` is an HTTP status. */
+export type StatusReportAnswer = { notification_id: string; code: number; status?: Status; message?: string };
+
+/** The public status that a worker's outcome claims: "mine no more, not final" is pending. */
+export function toReportedStatus(outcome: OutcomeClass): Status {
+  switch (outcome) {
+    case 'accepted':
+      return 'delivered';
+    case 'permanent':
+    case 'address_dead':
+      return 'failed';
+    case 'transient':
+    case 'configuration':
+    case 'unknown':
+    case 'not_sent':
+      return 'pending';
+  }
+}

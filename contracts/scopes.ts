@@ -1,0 +1,30 @@
+/** What a credential may do. A field of the graph that needs one checks it with `requireScope`. */
+export const SCOPES = [
+  'users:read',
+  'users:write',
+  'templates:read',
+  'templates:write',
+  'notifications:read',
+  'notifications:send',
+  'notifications:manage',
+  'notifications:erase',
+  'status:report',
+] as const;
+
+export type Scope = (typeof SCOPES)[number];
+
+/** The client behind ADMIN_API_KEY: every scope. */
+export const ADMIN = { kind: 'admin', id: 'admin', scopes: SCOPES } as const;
+
+/** The processes behind WORKER_API_KEY. */
+export const WORKER = { kind: 'worker', id: 'worker', scopes: ['status:report', 'users:read'] } as const;
+
+/** The user service, when it tells that a user was deleted. */
+export const USER_SERVICE = { kind: 'service', id: 'user', scopes: ['notifications:erase'] } as const;
+
+/** The notification subgraph, when it asks the user and the template subgraph. */
+export const NOTIFICATION_SERVICE = {
+  kind: 'service',
+  id: 'notification',
+  scopes: ['users:read', 'templates:read'],
+} as const;

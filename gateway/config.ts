@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { logLevel, parseEnv, port, secret, serviceUrl, type Env } from '../platform/env.ts';
+
+/** The gateway's environment. */
+export const readConfig = (env: Env = process.env) => {
+  const vars = parseEnv(
+    {
+      HOST: z.string().default('127.0.0.1'),
+      PORT: port(8000),
+      USER_URL: serviceUrl('http://127.0.0.1:8001'),
+      TEMPLATE_URL: serviceUrl('http://127.0.0.1:8002'),
+      NOTIFICATION_URL: serviceUrl('http://127.0.0.1:8003'),
+      USER_SECRET: secret('what the user service expects requests to be signed with'),
+      TEMPLATE_SECRET: secret('what the template service expects requests to be signed with'),
+      NOTIFICATION_SECRET: secret('what the notification service expects requests to be signed with'),
+      ADMIN_API_KEY: secret("the admin's key"),
+      WORKER_API_KEY: secret("the workers' key"),
+      LOG_LEVEL: logLevel,
+    },
+    env,
+  );
+  return {
+    host: vars.HOST,
+    port: vars.PORT,
+    services: {
+      user: { url: vars.USER_URL, secret: vars.USER_SECRET },
+      template: { url: vars.TEMPLATE_URL, secret: vars.TEMPLATE_SECRET },
+      notification: { url: vars.NOTIFICATION_URL, secret: vars.NOTIFICATION_SECRET },
+    },
+    adminApiKey: vars.ADMIN_API_KEY,
+    workerApiKey: vars.WORKER_API_KEY,
+    logLevel: vars.LOG_LEVEL,
+  };
+};
+
+export type GatewayConfig = ReturnType<typeof readConfig>;
+
+/** @apollo/gateway sends usage metrics to its maker every hour, and looks for a cloud, unless this is set before it is created. */
+export const disableApolloTelemetry = (): void => {
+  process.env['APOLLO_TELEMETRY_DISABLED'] = 'true';
+};

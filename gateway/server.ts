@@ -1,0 +1,144 @@
+import { readFile } from 'node:fs/promises';
+import { ApolloGateway } from '@apollo/gateway';
+import { ApolloServer, type ApolloServerPlugin } from '@apollo/server';
+import {
+  ApolloServerPluginInlineTraceDisabled,
+  ApolloServerPluginLandingPageDisabled,
+  ApolloServerPluginUsageReportingDisabled,
+} from '@apollo/server/plugin/disabled';
+import { fastifyApolloHandler } from '@as-integrations/fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { createHttpServer, listen, registerHealth } from '../platform/http.ts';
+import { startAll } from '../platform/lifecycle.ts';
+import { createLogger, type Logger } from '../platform/logger.ts';
+import { createErrorMask } from '../platform/mask-error.ts';
+import { registerRoutes } from '../platform/rest/register.ts';
+import { createServiceClient } from '../platform/service-client.ts';
+import type { SignedContext, Viewer } from '../platform/trust.ts';
+import { createAuth } from './auth.ts';
+import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
+import { createDataSource } from './federation/data-source.ts';
+import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
+import { MAX_SENDS_BYTES } from './rest/bodies.ts';
+import { routes } from './rest/routes.ts';
+
+/** For one fetch from one subgraph. */
+const SUBGRAPH_TIMEOUT_MS = 10_000;
+
+/** Starts the gateway (8000), the only public door: GraphQL, REST and GraphiQL. It starts with every subgraph down. */
+export const startGateway = (config: GatewayConfig, overrides: { log?: Logger } = {}) =>
+  startAll(async (started) => {
+    const log = overrides.log ?? createLogger('gateway', config.logLevel);
+    const clients = Object.fromEntries(
+      Object.entries(config.services).map(([name, service]) => [
+        name,
+        started.add(
+          `the ${name} client`,
+          createServiceClient({ ...service, caller: 'gateway', timeoutMs: SUBGRAPH_TIMEOUT_MS }),
+        ),
+      ]),
+    );
+
+    disableApolloTelemetry();
+    const gateway = new ApolloGateway({
+      supergraphSdl: await readFile(new URL('./federation/supergraph.graphql', import.meta.url), 'utf8'),
+      buildService: ({ name }) => {
+        const client = clients[name];
+        if (client === undefined) throw new Error(`the supergraph names a subgraph that has no address: ${name}`);
+        return createDataSource(name, client, log);
+      },
+      logger: log.child({ part: 'federation' }, { level: 'warn' }),
+    });
+    const apollo = new ApolloServer<SignedContext>({
+      gateway,
+      formatError: createErrorMask(log),
+      includeStacktraceInErrorResponses: false,
+      hideSchemaDetailsFromClientErrors: false,
+      stringifyResult: JSON.stringify,
+      stopOnTerminationSignals: false,
+      logger: log,
+      plugins: [
+        ApolloServerPluginUsageReportingDisabled(),
+        ApolloServerPluginInlineTraceDisabled(),
+        ApolloServerPluginLandingPageDisabled(),
+        tellRequestId,
+      ],
+    });
+    await apollo.start();
+    started.onStop('the GraphQL server', () => apollo.stop());
+
+    const app = createHttpServer(log);
+    registerHealth(
+      app,
+      Object.fromEntries(Object.entries(config.services).map(([name, { url }]) => [name, () => ping(url)])),
+    );
+    registerGraphiqlFiles(app);
+
+    const authenticate = createAuth(config);
+    const viewers = new WeakMap<FastifyRequest, Viewer>();
+    app.route({
+      method: ['GET', 'POST'],
+      url: '/graphql',
+      bodyLimit: MAX_SENDS_BYTES,
+      // Before the body: nobody without a key makes us read one.
+      onRequest: async (request, reply) => {
+        if (isGraphiqlRequest(request)) return sendGraphiql(reply);
+        const viewer = authenticate(request.headers);
+        if (viewer === null) return refuseAnonymous(reply);
+        viewers.set(request, viewer);
+        return undefined;
+      },
+      handler: fastifyApolloHandler(apollo, {
+        context: async (request) => ({ viewer: viewers.get(request) as Viewer, requestId: request.id }),
+      }),
+    });
+    registerRoutes(app, routes, {
+      authenticate,
+      execute: async (query, variables, contextValue) => {
+        const { body } = await apollo.executeOperation({ query, variables }, { contextValue });
+        if (body.kind !== 'single') throw new Error('an incremental answer, which no operation of ours asks for');
+        return { data: body.singleResult.data, errors: body.singleResult.errors ?? [] };
+      },
+    });
+
+    started.onStop('the server', () => app.close());
+    const port = await listen(app, config.host, config.port);
+    log.info({ port }, 'the gateway is up');
+    return { port };
+  });
+
+/**
+ * Every error says which request to look for in the log; `formatError` can't, it does not know the request. What the gateway says
+ * of nulls that a subgraph should not have given is for the log, not for the caller.
+ */
+const tellRequestId: ApolloServerPlugin<SignedContext> = {
+  requestDidStart: async () => ({
+    willSendResponse: async ({ contextValue: { requestId }, response: { body }, logger }) => {
+      if (body.kind !== 'single') return;
+      const { errors, extensions: { valueCompletion, ...extensions } = {} } = body.singleResult;
+      body.singleResult.errors = errors?.map((error) => ({ ...error, extensions: { ...error.extensions, requestId } }));
+      body.singleResult.extensions = Object.keys(extensions).length > 0 ? extensions : undefined;
+      if (valueCompletion !== undefined) logger.warn(`request ${requestId}: ${JSON.stringify(valueCompletion)}`);
+    },
+  }),
+};
+
+/** GraphQL's error shape, because a GraphQL client reads it. */
+const refuseAnonymous = (reply: FastifyReply) =>
+  reply
+    .code(401)
+    .header('www-authenticate', 'Bearer')
+    .send({
+      errors: [
+        {
+          message: 'send a valid key: "authorization: Bearer <key>" or "x-api-key: <key>"',
+          extensions: { code: 'UNAUTHENTICATED', requestId: reply.request.id },
+        },
+      ],
+    });
+
+async function ping(url: string): Promise<void> {
+  const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(1_000) });
+  await response.body?.cancel();
+  if (!response.ok) throw new Error(`it answered ${response.status}`);
+}

@@ -1,0 +1,77 @@
+import { z } from 'zod';
+
+export type Env = Record<string, string | undefined>;
+
+/** A configuration that can't work. `faults` holds one line per variable: its name, what is wrong, the mend. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+  readonly code = 'CONFIG';
+  readonly faults: string[];
+  constructor(faults: string[]) {
+    super(faults.join('\n'));
+    this.faults = faults;
+  }
+}
+
+/**
+ * Parses the environment by a zod object keyed by variable name. An empty string counts as not set.
+ * @throws ConfigError that names every faulty variable at once
+ */
+export function parseEnv<Shape extends z.ZodRawShape>(shape: Shape, env: Env): z.infer<z.ZodObject<Shape>> {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = z.object(shape).safeParse(given);
+  if (parsed.success) return parsed.data;
+  throw new ConfigError(
+    parsed.error.issues.map((issue) => {
+      const name = issue.path.join('.');
+      return given[name] === undefined
+        ? `${name} is not set: ${describe(shape, name)}`
+        : `${name} is wrong: ${issue.message}`;
+    }),
+  );
+}
+
+const describe = (shape: z.ZodRawShape, name: string): string => {
+  const field = shape[name];
+  return (field instanceof z.ZodType ? field.description : undefined) ?? 'it is required';
+};
+
+/** A TCP port. */
+export const port = (fallback: number) =>
+  z.coerce
+    .number('must be a port number, 0 to 65535')
+    .int('must be a whole number')
+    .min(0)
+    .max(65535)
+    .default(fallback);
+
+/** A whole number between bounds, with a default. */
+export const count = (fallback: number, { min = 1, max = Number.MAX_SAFE_INTEGER } = {}) =>
+  z.coerce
+    .number('must be a number')
+    .int('must be a whole number')
+    .min(min, `must be at least ${min}`)
+    .max(max, `must be at most ${max}`)
+    .default(fallback);
+
+/** A URL with one of the given schemes, for example `url('postgresql', 'postgres')`. */
+export const url = (...schemes: string[]) =>
+  z.string().refine((text) => URL.canParse(text) && schemes.includes(new URL(text).protocol.replace(':', '')), {
+    message: `must be a URL that starts with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}`,
+  });
+
+/** The base URL of another service, without its trailing slash. */
+export const serviceUrl = (fallback: string) =>
+  url('http', 'https')
+    .default(fallback)
+    .transform((text) => text.replace(/\/+$/, ''));
+
+/** A shared secret of at least 16 characters. */
+export const secret = (what: string) => z.string().min(16, 'must have at least 16 characters').describe(what);
+
+export const logLevel = z
+  .enum(
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'must be trace, debug, info, warn, error, fatal or silent',
+  )
+  .default('info');

@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto';
+import fastify, { LogController, type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify';
+import type { Logger } from './logger.ts';
+import { sendProblem, type ProblemInput } from './problem.ts';
+
+/** Longer than any client of ours keeps an idle connection, so that we are never the one to close it under a request. */
+const KEEP_ALIVE_MS = 65_000;
+const BODY_LIMIT_BYTES = 100 * 1024;
+
+/**
+ * Creates an HTTP server with Herald's manners: a request id taken from or added to every request, problem details for
+ * every error, JSON only, paths with and without the trailing slash.
+ * @param options.bodyLimit bytes
+ */
+export function createHttpServer(log: Logger, options: { bodyLimit?: number } = {}): FastifyInstance {
+  // Typed as Fastify's, so that the server is a plain FastifyInstance.
+  const loggerInstance: FastifyBaseLogger = log;
+  const app = fastify({
+    loggerInstance,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: options.bodyLimit ?? BODY_LIMIT_BYTES,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    // Idle keep-alive connections of clients must not hold up a stop.
+    forceCloseConnections: 'idle',
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
+    genReqId: (request) => readRequestId(request.headers['x-request-id'] ?? request.headers['x-correlation-id']),
+    // A path that can't be decoded reaches no hook and no error handler.
+    frameworkErrors: (error, request, reply) => {
+      void reply.header('x-request-id', request.id);
+      void sendProblem(reply, toProblem(error));
+    },
+  });
+  app.removeContentTypeParser('text/plain');
+  app.addHook('onRequest', async (request, reply) => {
+    void reply.header('x-request-id', request.id);
+  });
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(reply, { code: 'NOT_FOUND', detail: `there is no ${request.method} ${pathOf(request.url)}` }),
+  );
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const problem = toProblem(error);
+    if (problem.code === 'INTERNAL') request.log.error({ err: error, requestId: request.id }, 'request failed');
+    return sendProblem(reply, problem);
+  });
+  return app;
+}
+
+/** Listens; a taken port is an error that says which and what to do. @returns the port (useful with port 0) */
+export async function listen(app: FastifyInstance, host: string, port: number, variable = 'PORT'): Promise<number> {
+  try {
+    await app.listen({ host, port });
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+      throw new Error(
+        `port ${port} on ${host} is taken: stop the program that listens there, or set ${variable} to a free port`,
+        { cause: error },
+      );
+    }
+    throw error;
+  }
+  const address = app.server.address();
+  return typeof address === 'object' && address !== null ? address.port : port;
+}
+
+/**
+ * `GET /health`: the process lives. `GET /ready`: each dependency with its state and latency; 503 while one is down.
+ * @param checks name → a call that rejects while that dependency is away
+ */
+export function registerHealth(app: FastifyInstance, checks: Record<string, () => Promise<unknown>> = {}): void {
+  app.get('/health', () => ({ status: 'ok' }));
+  app.get('/ready', async (_request, reply) => {
+    const results = await Promise.all(
+      Object.entries(checks).map(async ([name, check]) => [name, await runCheck(check)] as const),
+    );
+    const ready = results.every(([, result]) => result.state === 'up');
+    return reply
+      .code(ready ? 200 : 503)
+      .send({ status: ready ? 'ok' : 'degraded', checks: Object.fromEntries(results) });
+  });
+}
+
+async function runCheck(check: () => Promise<unknown>) {
+  const since = performance.now();
+  const error = await check().then(
+    () => null,
+    (cause: unknown) => (cause instanceof Error ? cause.message : String(cause)),
+  );
+  return {
+    state: error === null ? 'up' : 'down',
+    latency_ms: Math.round(performance.now() - since),
+    ...(error !== null && { error }),
+  };
+}
+
+const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;
+
+const readRequestId = (given: string | string[] | undefined): string =>
+  typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
+
+const pathOf = (url: string) => url.split('?', 1)[0] ?? url;
+
+function toProblem(error: FastifyError): ProblemInput {
+  switch (error.code) {
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+      return { code: 'BAD_USER_INPUT', detail: 'the body is empty: send a JSON object' };
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+      return { code: 'BAD_USER_INPUT', detail: 'the body is not valid JSON' };
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return { code: 'UNSUPPORTED_MEDIA_TYPE', detail: 'send JSON with the header content-type: application/json' };
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return { code: 'PAYLOAD_TOO_LARGE', detail: 'the body is larger than this path takes' };
+    default:
+      if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
+        return { code: 'BAD_USER_INPUT', detail: error.message };
+      }
+      return { code: 'INTERNAL', detail: 'something went wrong here; the request id finds it in the log' };
+  }
+}

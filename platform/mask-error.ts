@@ -1,0 +1,45 @@
+import { unwrapResolverError } from '@apollo/server/errors';
+import { GraphQLError, type GraphQLFormattedError } from 'graphql';
+import type { Logger } from './logger.ts';
+import { STATUS_OF } from './refusal.ts';
+
+/** The extensions a caller may see; everything else a subgraph or Apollo adds stays inside. */
+const SHOWN = ['code', 'field', 'errors', 'retryAfterSeconds'] as const;
+
+/** GraphQL's own verdicts on a document: the caller's fault, shown as they are. */
+const DOCUMENT_FAULTS = new Set([
+  'GRAPHQL_PARSE_FAILED',
+  'GRAPHQL_VALIDATION_FAILED',
+  'BAD_REQUEST',
+  'OPERATION_RESOLUTION_FAILURE',
+  'PERSISTED_QUERY_NOT_FOUND',
+  'PERSISTED_QUERY_NOT_SUPPORTED',
+]);
+
+/**
+ * Creates Apollo's `formatError`: errors made on purpose pass with their code; anything else is logged whole and shown as
+ * an unexpected one. @returns the same function for every server of ours
+ */
+export const createErrorMask =
+  (log: Logger) =>
+  (formatted: GraphQLFormattedError, error: unknown): GraphQLFormattedError => {
+    const code = String(formatted.extensions?.['code']);
+    const { message, path, locations } = formatted;
+    if (DOCUMENT_FAULTS.has(code)) return { message, locations, extensions: { code } };
+    if (code in STATUS_OF) return { message, path, extensions: pick(formatted.extensions ?? {}) };
+
+    log.error({ err: causeOf(error), path }, 'unexpected error in a GraphQL operation');
+    return {
+      message: 'something went wrong here; the request id finds it in the log',
+      path,
+      extensions: { code: 'INTERNAL' },
+    };
+  };
+
+const pick = (extensions: Record<string, unknown>) =>
+  Object.fromEntries(SHOWN.flatMap((name) => (extensions[name] === undefined ? [] : [[name, extensions[name]]])));
+
+const causeOf = (error: unknown) => {
+  const cause = unwrapResolverError(error);
+  return cause instanceof GraphQLError ? (cause.originalError ?? cause) : cause;
+};

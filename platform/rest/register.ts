@@ -1,0 +1,140 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { GraphQLFormattedError } from 'graphql';
+import type { z } from 'zod';
+import { isRefusal, type Fault } from '../refusal.ts';
+import type { Viewer } from '../trust.ts';
+import { sendProblem } from '../problem.ts';
+import type { RestRequest, RestRoute } from './route.ts';
+import { toCamelKeys, toSnakeKeys, toSnakePath } from './spelling.ts';
+
+/** Runs one GraphQL operation through the process's own pipeline. */
+export type Execute = (
+  operation: string,
+  variables: Record<string, unknown>,
+  context: { viewer: Viewer; requestId: string },
+) => Promise<{ data: unknown; errors: readonly GraphQLFormattedError[] }>;
+
+export type RestDependencies = {
+  authenticate(headers: FastifyRequest['headers']): Viewer | null;
+  execute: Execute;
+};
+
+/** Registers every route of a table on a server. */
+export function registerRoutes(
+  app: FastifyInstance,
+  routes: readonly RestRoute[],
+  dependencies: RestDependencies,
+): void {
+  const viewers = new WeakMap<FastifyRequest, Viewer>();
+  for (const route of routes) {
+    app.route({
+      method: route.method,
+      bodyLimit: route.bodyLimit,
+      url: route.path.replace(/\{(\w+)\.\.\.\}/, '*').replace(/\{(\w+)\}/g, ':$1'),
+      // Before the body: nobody without a key makes us read one.
+      onRequest: async (request, reply) => {
+        const viewer = dependencies.authenticate(request.headers);
+        if (viewer === null) return sendProblem(reply, ANONYMOUS);
+        viewers.set(request, viewer);
+        return undefined;
+      },
+      handler: (request, reply) => answer(route, dependencies, viewers.get(request) as Viewer, request, reply),
+    });
+  }
+}
+
+const ANONYMOUS = {
+  code: 'UNAUTHENTICATED',
+  detail: 'send a valid key: "authorization: Bearer <key>" or "x-api-key: <key>"',
+};
+
+async function answer(
+  route: RestRoute,
+  { execute }: RestDependencies,
+  viewer: Viewer,
+  request: FastifyRequest,
+  reply: FastifyReply,
+) {
+  const read = readRequest(route, request);
+  if ('faults' in read) return sendProblem(reply, { code: 'BAD_USER_INPUT', detail: read.detail, faults: read.faults });
+
+  const operation = typeof route.operation === 'string' ? route.operation : route.operation(read.request);
+  const variables = route.toVariables(read.request);
+  if (isRefusal(variables)) return sendProblem(reply, toProblem(variables));
+
+  const { data, errors } = await execute(operation, variables, { viewer, requestId: request.id });
+  const [error] = errors;
+  if (error !== undefined) return sendProblem(reply, toProblem({ message: error.message, ...error.extensions }));
+
+  const answered = route.toAnswer(data as never, read.request);
+  if (isRefusal(answered)) return sendProblem(reply, toProblem(answered));
+  return reply.code(answered.status).send(toSnakeKeys(answered.body));
+}
+
+type Read = { request: RestRequest } | { detail: string; faults: Fault[] };
+
+function readRequest(route: RestRoute, request: FastifyRequest): Read {
+  const rest = /\{(\w+)\.\.\.\}/.exec(route.path)?.[1];
+  const { '*': wildcard, ...params } = request.params as Record<string, string>;
+  if (rest !== undefined && wildcard !== undefined) params[rest] = wildcard.replace(/\/$/, '');
+
+  const faults: Fault[] = [];
+  let body: unknown;
+  if (route.body !== undefined) {
+    if (typeof request.body !== 'object' || request.body === null) {
+      return { detail: 'the body must be a JSON object', faults: [] };
+    }
+    const schema = typeof route.body === 'function' ? route.body(request.body) : route.body;
+    const parsed = schema.safeParse(request.body);
+    if (parsed.success) body = toCamelKeys(parsed.data);
+    else faults.push(...parsed.error.issues.flatMap((issue) => toFaults(issue, request.body)));
+  }
+  let query: unknown = request.query;
+  if (route.query !== undefined) {
+    const parsed = route.query.safeParse(query);
+    if (parsed.success) query = parsed.data;
+    else faults.push(...parsed.error.issues.flatMap((issue) => toFaults(issue, request.query)));
+  }
+  if (faults.length > 0) return { detail: faults.map((fault) => fault.message).join('; '), faults };
+  return { request: { params, query: query as Record<string, string>, headers: request.headers, body: body as never } };
+}
+
+function toFaults(issue: z.core.$ZodIssue, input: unknown): Fault[] {
+  const path = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => {
+      const field = path === '' ? key : `${path}.${key}`;
+      return { field, code: 'UNKNOWN_FIELD', message: `${field} is not a field of this request` };
+    });
+  }
+  if (path === '')
+    return [
+      {
+        field: '',
+        code: 'INVALID',
+        message: issue.code === 'invalid_type' ? `the body must be a JSON ${issue.expected}` : issue.message,
+      },
+    ];
+  const given = issue.path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
+    input,
+  );
+  if (given === undefined) return [{ field: path, code: 'REQUIRED', message: `${path} is required` }];
+  return [{ field: path, code: 'INVALID', message: `${path}: ${issue.message}` }];
+}
+
+/** A refusal, or the same as a GraphQL error's message and extensions. */
+function toProblem(refusal: {
+  message: string;
+  code?: string;
+  faults?: Fault[];
+  errors?: Fault[];
+  retryAfterSeconds?: number;
+}) {
+  const faults = (refusal.faults ?? refusal.errors ?? []).map((fault) => {
+    const field = toSnakePath(fault.field);
+    return { ...fault, field, message: fault.message.replaceAll(fault.field, field) };
+  });
+  const detail = faults.length > 0 ? faults.map((fault) => fault.message).join('; ') : refusal.message;
+  return { code: refusal.code ?? 'INTERNAL', detail, faults, retryAfterSeconds: refusal.retryAfterSeconds };
+}

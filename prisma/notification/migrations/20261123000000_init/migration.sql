@@ -1,0 +1,418 @@
+-- notifications_db. docs/protocol.md explains each table; the comments here say what the SQL can't.
+-- The large tables are partitioned by the month of the notification's id (UUIDv7), so the primary key stays (id) and old
+-- months are dropped whole.
+
+CREATE TABLE request_key (
+  client_id TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  hash BYTEA NOT NULL,
+  hash_version SMALLINT NOT NULL,
+  notification_id UUID NOT NULL,
+  created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (client_id, request_id)
+) PARTITION BY HASH (client_id, request_id);
+
+-- Rows come in the order of their age, so this small index finds the old ones.
+CREATE INDEX request_key_age ON request_key USING brin (created_at);
+
+DO $$
+BEGIN
+  FOR remainder IN 0..7 LOOP
+    EXECUTE format('CREATE TABLE request_key_%s PARTITION OF request_key FOR VALUES WITH (MODULUS 8, REMAINDER %s)', remainder, remainder);
+  END LOOP;
+END $$;
+
+-- Narrow and mutable: a lease or a status change rewrites this row, never the message.
+CREATE TABLE notification (
+  id UUID NOT NULL PRIMARY KEY,
+  client_id TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  type TEXT NOT NULL CHECK (type IN ('email', 'push')),
+  user_id UUID NOT NULL,
+  template_code TEXT NOT NULL,
+  template_version INTEGER NOT NULL,
+  locale TEXT NOT NULL,
+  priority SMALLINT NOT NULL CHECK (priority BETWEEN 1 AND 10),
+  on_ambiguous TEXT NOT NULL CHECK (on_ambiguous IN ('resend', 'fail')),
+  status TEXT NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'failed')),
+  reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
+  -- Rises with every event of the feed.
+  version INTEGER NOT NULL DEFAULT 1,
+  due_at TIMESTAMPTZ NOT NULL,
+  expires_at TIMESTAMPTZ,
+  -- The fencing number: rises with every claim.
+  token INTEGER NOT NULL DEFAULT 0,
+  lease_until TIMESTAMPTZ,
+  -- Claims in a row that ended without an attempt or an outcome.
+  claims INTEGER NOT NULL DEFAULT 0,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  -- Attempts that used up one try of the retry schedule.
+  failures INTEGER NOT NULL DEFAULT 0,
+  address TEXT,
+  contact_version INTEGER NOT NULL,
+  -- Content of a sensitive template goes as soon as the notification ends.
+  sensitive BOOLEAN NOT NULL DEFAULT false,
+  -- How often it was put back into the outbox because nobody claimed it.
+  requeues SMALLINT NOT NULL DEFAULT 0,
+  created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  updated_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  -- Its content is kept for a time after this.
+  ended_at TIMESTAMPTZ
+) PARTITION BY RANGE (id);
+
+CREATE INDEX notification_pending ON notification (due_at) WHERE status = 'pending';
+CREATE INDEX notification_failed ON notification (client_id, id) WHERE status = 'failed';
+CREATE INDEX notification_client ON notification (client_id, id);
+CREATE INDEX notification_user ON notification (user_id, id);
+CREATE INDEX notification_template ON notification (template_code, id);
+
+-- Wide and immutable: exactly what will be sent, rendered when the send was accepted.
+CREATE TABLE content (
+  notification_id UUID NOT NULL PRIMARY KEY,
+  message JSON NOT NULL,
+  metadata JSON NOT NULL,
+  correlation_id TEXT NOT NULL
+) PARTITION BY RANGE (notification_id);
+
+-- One hand-over to a provider. Open until finished_at; its outcome counts once applied_at is set.
+CREATE TABLE attempt (
+  notification_id UUID NOT NULL,
+  number INTEGER NOT NULL,
+  token INTEGER NOT NULL,
+  provider TEXT NOT NULL,
+  started_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+  finished_at TIMESTAMPTZ,
+  class TEXT,
+  reason TEXT,
+  retry_after_seconds INTEGER,
+  provider_message_id TEXT,
+  applied_at TIMESTAMPTZ,
+  PRIMARY KEY (notification_id, number)
+) PARTITION BY RANGE (notification_id);
+
+-- What happened, append-only.
+CREATE TABLE timeline (
+  notification_id UUID NOT NULL,
+  id BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
+  at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+  event TEXT NOT NULL,
+  detail JSON,
+  PRIMARY KEY (notification_id, id)
+) PARTITION BY RANGE (notification_id);
+
+-- What is to be published, and when. Rows are deleted by their own id: several of one notification may exist.
+CREATE TABLE outbox (
+  id BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  notification_id UUID NOT NULL,
+  key TEXT NOT NULL CHECK (key IN ('email', 'push', 'failed')),
+  priority SMALLINT NOT NULL,
+  due_at TIMESTAMPTZ NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000);
+
+-- One range per key and priority: the relay's scan stops at the first row that is not due.
+CREATE INDEX outbox_due ON outbox (key, priority, due_at, id);
+CREATE INDEX outbox_notification ON outbox (notification_id);
+
+-- Status changes waiting for their number. They are numbered after their commit, because commit order is not sequence order.
+CREATE TABLE feed_in (
+  id BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  notification_id UUID NOT NULL,
+  version INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  user_id UUID NOT NULL,
+  client_id TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  status TEXT NOT NULL,
+  previous_status TEXT,
+  reason TEXT,
+  attempt INTEGER NOT NULL,
+  at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
+);
+
+-- The feed: status changes in the order of their numbers, without holes. Kept 72 h.
+CREATE TABLE feed (
+  seq BIGINT NOT NULL PRIMARY KEY,
+  notification_id UUID NOT NULL,
+  version INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  user_id UUID NOT NULL,
+  client_id TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  status TEXT NOT NULL,
+  previous_status TEXT,
+  reason TEXT,
+  attempt INTEGER NOT NULL,
+  at TIMESTAMPTZ NOT NULL
+) PARTITION BY RANGE (seq);
+
+CREATE INDEX feed_notification ON feed (notification_id, seq);
+CREATE INDEX feed_user ON feed (user_id, seq);
+CREATE INDEX feed_request ON feed (client_id, request_id, seq);
+
+-- epoch: a new one makes every cursor of before expire. origin: the cluster and timeline that the numbers were given on; a
+-- restored backup or a promoted replica has another. floor: numbers start above it, also when every row is gone.
+CREATE TABLE feed_state (
+  only_row BOOLEAN NOT NULL PRIMARY KEY DEFAULT true CHECK (only_row),
+  epoch UUID NOT NULL DEFAULT gen_random_uuid(),
+  origin TEXT NOT NULL DEFAULT '',
+  floor BIGINT NOT NULL DEFAULT 0
+);
+INSERT INTO feed_state DEFAULT VALUES;
+
+-- What must not be sent: to an address, to a user, or to a user from one template.
+CREATE TABLE suppression (
+  id UUID NOT NULL PRIMARY KEY,
+  type TEXT NOT NULL CHECK (type IN ('email', 'push')),
+  address TEXT,
+  user_id UUID,
+  template_code TEXT,
+  reason TEXT NOT NULL,
+  created_by TEXT NOT NULL,
+  created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  CHECK ((address IS NULL) <> (user_id IS NULL)),
+  CHECK (template_code IS NULL OR user_id IS NOT NULL),
+  UNIQUE NULLS NOT DISTINCT (type, address, user_id, template_code)
+);
+CREATE INDEX suppression_user ON suppression (user_id) WHERE user_id IS NOT NULL;
+
+-- How the workers see their providers.
+CREATE TABLE provider_state (
+  worker TEXT NOT NULL,
+  type TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('closed', 'half_open', 'open', 'paused')),
+  reason TEXT,
+  changed_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  seen_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (worker, type, provider)
+);
+
+-- The name of the queue that proves that the broker still holds what was published to it.
+CREATE TABLE broker_mark (
+  only_row BOOLEAN NOT NULL PRIMARY KEY DEFAULT true CHECK (only_row),
+  mark UUID NOT NULL
+);
+
+-- The smallest UUIDv7 of a moment.
+CREATE FUNCTION uuid_floor(moment TIMESTAMPTZ) RETURNS UUID
+LANGUAGE sql IMMUTABLE STRICT AS $$
+  SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+$$;
+
+-- Makes the monthly partitions from last month to three months ahead. Call it at start and daily.
+CREATE FUNCTION ensure_partitions() RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+  month TIMESTAMPTZ;
+  parent TEXT;
+BEGIN
+  PERFORM pg_advisory_xact_lock(7201126);
+  FOR ahead IN -1..3 LOOP
+    month := date_trunc('month', now(), 'UTC') + make_interval(months => ahead);
+    FOREACH parent IN ARRAY ARRAY['notification', 'content', 'attempt', 'timeline'] LOOP
+      EXECUTE format(
+        'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+        parent || to_char(month AT TIME ZONE 'UTC', '_YYYY_MM'), parent, uuid_floor(month), uuid_floor(month + interval '1 month'));
+      IF parent = 'notification' THEN
+        -- Room on each page, so that a lease update stays on it.
+        EXECUTE format('ALTER TABLE %I SET (fillfactor = 80)', parent || to_char(month AT TIME ZONE 'UTC', '_YYYY_MM'));
+      END IF;
+    END LOOP;
+  END LOOP;
+END $$;
+
+SELECT ensure_partitions();
+
+-- Drops months older than so many, each only when nothing in it is pending. Returns how many.
+CREATE FUNCTION drop_old_months(keep INTEGER) RETURNS INTEGER
+LANGUAGE plpgsql AS $$
+DECLARE
+  oldest TEXT := to_char(date_trunc('month', now(), 'UTC') - make_interval(months => keep), '_YYYY_MM');
+  month TEXT;
+  is_pending BOOLEAN;
+  dropped INTEGER := 0;
+BEGIN
+  PERFORM pg_advisory_xact_lock(7201126);
+  -- Dropping waits for every reader; rather the next hour than a queue behind it.
+  SET LOCAL lock_timeout = '1s';
+  FOR month IN
+    SELECT right(c.relname, 8) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'notification'::regclass AND right(c.relname, 8) < oldest ORDER BY 1
+  LOOP
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE status = ''pending'')', 'notification' || month) INTO is_pending;
+    CONTINUE WHEN is_pending;
+    EXECUTE format('DROP TABLE %I, %I, %I, %I', 'notification' || month, 'content' || month, 'attempt' || month, 'timeline' || month);
+    dropped := dropped + 1;
+  END LOOP;
+  RETURN dropped;
+END $$;
+
+-- Makes the feed's partition that holds a number, a million numbers each.
+CREATE FUNCTION ensure_feed_partition(number BIGINT) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+  part BIGINT := number / 1000000;
+BEGIN
+  IF to_regclass(format('feed_%s', part)) IS NULL THEN
+    EXECUTE format('CREATE TABLE %I PARTITION OF feed FOR VALUES FROM (%s) TO (%s)', 'feed_' || part, part * 1000000, (part + 1) * 1000000);
+  END IF;
+END $$;
+
+-- Numbers the oldest status changes that wait, without holes, and returns them. Only one caller at a time does; the others get
+-- nothing. It must run in a transaction of its own: the numbers are the order in which readers see them.
+CREATE FUNCTION number_events(most INTEGER) RETURNS SETOF feed
+LANGUAGE plpgsql AS $$
+DECLARE
+  head BIGINT;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(7201129) THEN
+    RETURN;
+  END IF;
+  SELECT greatest((SELECT max(seq) FROM feed), floor) INTO head FROM feed_state;
+  PERFORM ensure_feed_partition(head + 1);
+  PERFORM ensure_feed_partition(head + most);
+  RETURN QUERY
+    WITH oldest AS (DELETE FROM feed_in WHERE id IN (SELECT id FROM feed_in ORDER BY id LIMIT most) RETURNING *)
+    INSERT INTO feed (seq, notification_id, version, type, user_id, client_id, request_id, status, previous_status, reason, attempt, at)
+    SELECT head + row_number() OVER (ORDER BY o.id), o.notification_id, o.version, o.type, o.user_id, o.client_id, o.request_id,
+      o.status, o.previous_status, o.reason, o.attempt, o.at
+    FROM oldest o ORDER BY o.id
+    RETURNING *;
+END $$;
+
+-- Starts a new epoch when this database is not the one that gave the last numbers. Returns the epoch.
+CREATE FUNCTION check_feed_epoch() RETURNS UUID
+LANGUAGE plpgsql AS $$
+DECLARE
+  here TEXT;
+  result UUID;
+BEGIN
+  SELECT (SELECT system_identifier FROM pg_control_system()) || ':' || (SELECT timeline_id FROM pg_control_checkpoint()) INTO here;
+  UPDATE feed_state SET origin = here, epoch = CASE WHEN origin = '' THEN epoch ELSE gen_random_uuid() END WHERE origin <> here;
+  SELECT epoch INTO result FROM feed_state;
+  RETURN result;
+END $$;
+
+-- The worker's functions. Each locks its rows in the order of their ids first, so that two of them can't deadlock.
+
+-- Gives a worker the right to notifications that are pending, due and not leased. An early or repeated job gets no row.
+-- A lease that ran out is the sweeper's: its attempt may have an outcome. A row that somebody holds is waited for: skipped, its job
+-- would be acked and gone.
+CREATE FUNCTION claim_jobs(ids UUID[], lease_seconds INTEGER)
+RETURNS TABLE (
+  id UUID, token INTEGER, type TEXT, client_id TEXT, user_id UUID, address TEXT, contact_version INTEGER,
+  expires_at TIMESTAMPTZ, attempts INTEGER, correlation_id TEXT, message JSON, is_expired BOOLEAN, is_suppressed BOOLEAN)
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  WITH due AS (
+    SELECT n.id FROM notification n
+    -- The bounds spare the months that hold none of the ids.
+    WHERE n.id = ANY (ids)
+      AND n.id BETWEEN (SELECT i FROM unnest(ids) AS i ORDER BY i LIMIT 1) AND (SELECT i FROM unnest(ids) AS i ORDER BY i DESC LIMIT 1)
+      AND n.status = 'pending' AND n.due_at <= now() AND n.lease_until IS NULL
+    ORDER BY n.id FOR UPDATE OF n),
+  claimed AS (
+    UPDATE notification n
+    SET token = n.token + 1, claims = n.claims + 1, requeues = 0, lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
+    FROM due WHERE n.id = due.id
+    RETURNING n.*)
+  SELECT claimed.id, claimed.token, claimed.type, claimed.client_id, claimed.user_id, claimed.address, claimed.contact_version,
+    claimed.expires_at, claimed.attempts, content.correlation_id, content.message,
+    coalesce(claimed.expires_at <= now(), false),
+    EXISTS (
+      SELECT FROM suppression s WHERE s.type = claimed.type AND s.address = lower(claimed.address)
+      UNION ALL
+      -- A device's token is in the message only.
+      SELECT FROM suppression s WHERE claimed.type = 'push' AND s.type = 'push'
+        AND s.address IN (SELECT json_array_elements_text(content.message->'tokens'))
+      UNION ALL
+      SELECT FROM suppression s WHERE s.type = claimed.type AND s.user_id = claimed.user_id
+        AND (s.template_code IS NULL OR s.template_code = claimed.template_code))
+  FROM claimed LEFT JOIN content ON content.notification_id = claimed.id
+$$;
+
+-- Opens an attempt where the token is still the caller's and the lease holds. No row back means: do not send.
+CREATE FUNCTION start_attempts(ids UUID[], tokens INTEGER[], providers TEXT[], lease_seconds INTEGER)
+RETURNS TABLE (id UUID, number INTEGER)
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  WITH wanted AS (SELECT * FROM unnest(ids, tokens, providers) AS w (id, token, provider)),
+  mine AS (
+    SELECT n.id FROM notification n JOIN wanted ON wanted.id = n.id
+    WHERE n.status = 'pending' AND n.token = wanted.token AND n.lease_until > now()
+    ORDER BY n.id FOR UPDATE OF n),
+  extended AS (
+    UPDATE notification n
+    SET attempts = n.attempts + 1, claims = 0, lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
+    FROM mine WHERE n.id = mine.id
+    RETURNING n.id, n.token, n.attempts),
+  opened AS (
+    INSERT INTO attempt (notification_id, number, token, provider)
+    SELECT extended.id, extended.attempts, extended.token, wanted.provider FROM extended JOIN wanted ON wanted.id = extended.id),
+  noted AS (
+    INSERT INTO timeline (notification_id, event, detail)
+    SELECT extended.id, 'ATTEMPT_STARTED', json_build_object('attempt', extended.attempts, 'provider', wanted.provider)
+    FROM extended JOIN wanted ON wanted.id = extended.id)
+  SELECT extended.id, extended.attempts FROM extended
+$$;
+
+-- Keeps outcomes that could not be reported, in the attempt they belong to; the sweeper applies them.
+-- Each item: {notification_id, token, class, reason, retry_after_seconds, provider_message_id}. Returns those kept.
+CREATE FUNCTION keep_outcomes(outcomes JSON)
+RETURNS TABLE (id UUID)
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  WITH given AS (
+    SELECT * FROM json_to_recordset(outcomes) AS g (
+      notification_id UUID, token INTEGER, class TEXT, reason TEXT, retry_after_seconds INTEGER, provider_message_id TEXT)),
+  open_attempt AS (
+    SELECT a.notification_id, a.number FROM attempt a JOIN given USING (notification_id, token)
+    WHERE a.finished_at IS NULL
+    ORDER BY a.notification_id, a.number FOR UPDATE OF a)
+  UPDATE attempt a
+  SET finished_at = clock_timestamp(), class = given.class, reason = given.reason,
+    retry_after_seconds = given.retry_after_seconds, provider_message_id = given.provider_message_id
+  FROM open_attempt, given
+  WHERE a.notification_id = open_attempt.notification_id AND a.number = open_attempt.number
+    AND given.notification_id = a.notification_id AND given.token = a.token
+  RETURNING a.notification_id
+$$;
+
+-- Gives claims back that led to no hand-over and that could not be reported: due again after the delay.
+CREATE FUNCTION release_claims(ids UUID[], tokens INTEGER[], delay_ms INTEGER)
+RETURNS TABLE (id UUID)
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  WITH wanted AS (SELECT * FROM unnest(ids, tokens) AS w (id, token)),
+  mine AS (
+    SELECT n.id FROM notification n JOIN wanted ON wanted.id = n.id
+    WHERE n.status = 'pending' AND n.token = wanted.token AND n.lease_until IS NOT NULL
+      AND NOT EXISTS (SELECT FROM attempt a WHERE a.notification_id = n.id AND a.token = n.token)
+    ORDER BY n.id FOR UPDATE OF n),
+  released AS (
+    UPDATE notification n
+    SET lease_until = NULL, claims = 0, due_at = now() + delay_ms * interval '1 millisecond', updated_at = now()
+    FROM mine WHERE n.id = mine.id
+    RETURNING n.id, n.type, n.priority, n.due_at),
+  queued AS (
+    INSERT INTO outbox (notification_id, key, priority, due_at)
+    SELECT released.id, released.type, released.priority, released.due_at FROM released)
+  SELECT released.id FROM released
+$$;
+
+-- A worker says how it sees its provider; once a while also without a change, so that a worker that is gone is noticed.
+CREATE FUNCTION note_provider(worker TEXT, type TEXT, provider TEXT, state TEXT, reason TEXT) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  INSERT INTO provider_state AS p (worker, type, provider, state, reason) VALUES ($1, $2, $3, $4, $5)
+  ON CONFLICT (worker, type, provider) DO UPDATE
+  SET state = excluded.state, reason = excluded.reason, seen_at = now(),
+    changed_at = CASE WHEN p.state = excluded.state THEN p.changed_at ELSE now() END
+$$;
+
+-- Workers may call these and change nothing else.
+DO $$
+BEGIN
+  CREATE ROLE herald_worker NOLOGIN;
+EXCEPTION
+  WHEN duplicate_object OR unique_violation THEN NULL;
+END $$;
+
+REVOKE EXECUTE ON FUNCTION claim_jobs, start_attempts, keep_outcomes, release_claims, note_provider FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO herald_worker;
+GRANT EXECUTE ON FUNCTION claim_jobs, start_attempts, keep_outcomes, release_claims, note_provider TO herald_worker;

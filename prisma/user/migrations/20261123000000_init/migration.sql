@@ -1,0 +1,41 @@
+CREATE TABLE "user" (
+  "id" UUID NOT NULL,
+  "name" TEXT NOT NULL,
+  "email" TEXT,
+  "email_key" TEXT,
+  "password_hash" TEXT,
+  "locale" TEXT,
+  "email_enabled" BOOLEAN NOT NULL DEFAULT true,
+  "push_enabled" BOOLEAN NOT NULL DEFAULT true,
+  "preferences_version" INTEGER NOT NULL DEFAULT 1,
+  "contact_version" INTEGER NOT NULL DEFAULT 1,
+  "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  "updated_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  CONSTRAINT "user_pkey" PRIMARY KEY ("id")
+);
+
+CREATE UNIQUE INDEX "user_email_key_key" ON "user"("email_key");
+
+CREATE TABLE "push_token" (
+  "id" UUID NOT NULL,
+  "user_id" UUID NOT NULL,
+  "token" TEXT NOT NULL,
+  "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  "dead_at" TIMESTAMPTZ(3),
+  CONSTRAINT "push_token_pkey" PRIMARY KEY ("id"),
+  CONSTRAINT "push_token_user_id_fkey" FOREIGN KEY ("user_id") REFERENCES "user"("id") ON DELETE CASCADE ON UPDATE CASCADE
+);
+
+CREATE UNIQUE INDEX "push_token_user_id_token_key" ON "push_token"("user_id", "token");
+
+-- What other places must learn of a user: written with the change itself, deleted when they have.
+CREATE TABLE "user_outbox" (
+  "id" BIGSERIAL NOT NULL,
+  "user_id" UUID NOT NULL,
+  "kind" TEXT NOT NULL,
+  "version" INTEGER NOT NULL,
+  "due_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  CONSTRAINT "user_outbox_pkey" PRIMARY KEY ("id")
+);
+
+CREATE INDEX "user_outbox_due_at_idx" ON "user_outbox"("due_at");

@@ -1,0 +1,63 @@
+import { z } from 'zod';
+import { count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
+
+/** The notification service's environment. */
+export const readConfig = (env: Env = process.env) => {
+  const vars = parseEnv(
+    {
+      HOST: z.string().default('127.0.0.1'),
+      PORT: port(8003),
+      NOTIFICATIONS_DATABASE_URL: url('postgresql', 'postgres').describe(
+        'the URL of notifications_db, postgresql://user:password@host:5432/notifications_db',
+      ),
+      AMQP_URL: url('amqp', 'amqps').describe('where RabbitMQ is, amqp://user:password@host:5672'),
+      AMQP_PREFIX: z.string().default(''),
+      QUEUE_TYPE: z.enum(['classic', 'quorum'], 'must be classic or quorum').default('classic'),
+      QUEUE_DEPTH_MAX: count(2_000),
+      USER_URL: serviceUrl('http://127.0.0.1:8001'),
+      TEMPLATE_URL: serviceUrl('http://127.0.0.1:8002'),
+      USER_SECRET: secret('what the user service expects requests to be signed with'),
+      TEMPLATE_SECRET: secret('what the template service expects requests to be signed with'),
+      NOTIFICATION_SECRET: secret('what callers of this service sign with'),
+      LEASE_SECONDS: count(60, { min: 2 }),
+      RETRY_BASE_SECONDS: count(60),
+      RETRY_CAP_SECONDS: count(4 * 3600),
+      RETRY_MAX_ATTEMPTS: count(12),
+      CONTENT_RETENTION_DAYS: count(30),
+      REQUEST_ID_RETENTION_DAYS: count(365),
+      FEED_RETENTION_HOURS: count(72),
+      NOTIFICATION_RETENTION_MONTHS: count(24),
+      LOG_LEVEL: logLevel,
+    },
+    env,
+  );
+  return {
+    host: vars.HOST,
+    port: vars.PORT,
+    databaseUrl: vars.NOTIFICATIONS_DATABASE_URL,
+    amqpUrl: vars.AMQP_URL,
+    amqpPrefix: vars.AMQP_PREFIX,
+    queueType: vars.QUEUE_TYPE,
+    queueDepthMax: vars.QUEUE_DEPTH_MAX,
+    userUrl: vars.USER_URL,
+    templateUrl: vars.TEMPLATE_URL,
+    userSecret: vars.USER_SECRET,
+    templateSecret: vars.TEMPLATE_SECRET,
+    secret: vars.NOTIFICATION_SECRET,
+    leaseSeconds: vars.LEASE_SECONDS,
+    retry: {
+      baseSeconds: vars.RETRY_BASE_SECONDS,
+      capSeconds: vars.RETRY_CAP_SECONDS,
+      maxAttempts: vars.RETRY_MAX_ATTEMPTS,
+    },
+    retention: {
+      contentDays: vars.CONTENT_RETENTION_DAYS,
+      requestIdDays: vars.REQUEST_ID_RETENTION_DAYS,
+      feedHours: vars.FEED_RETENTION_HOURS,
+      months: vars.NOTIFICATION_RETENTION_MONTHS,
+    },
+    logLevel: vars.LOG_LEVEL,
+  };
+};
+
+export type NotificationConfig = ReturnType<typeof readConfig>;

@@ -1,0 +1,38 @@
+import { Counter } from 'prom-client';
+import type { Metrics } from '../../platform/metrics.ts';
+
+export type Counters = ReturnType<typeof createCounters>;
+
+/** What an operator wants to see rise, or not rise. */
+export const createCounters = (metrics: Metrics) => ({
+  accepted: new Counter({
+    name: 'herald_accepted_total',
+    help: 'Notifications accepted, by type',
+    labelNames: ['type'],
+    registers: [metrics],
+  }),
+  outcomes: new Counter({
+    name: 'herald_outcomes_total',
+    help: 'Outcomes that counted, by type, class and the status they led to',
+    labelNames: ['type', 'class', 'status'],
+    registers: [metrics],
+  }),
+  swept: new Counter({
+    name: 'herald_swept_total',
+    help: 'Leases that ran out: kept = the outcome lay in the attempt, unknown = nobody knows, given_back = nothing was sent, given_up = claimed too often',
+    labelNames: ['case'],
+    registers: [metrics],
+  }),
+  requeued: new Counter({
+    name: 'herald_requeued_total',
+    help: "Jobs published again: wiped = the broker's data was gone, lost = nobody claimed them for long",
+    labelNames: ['case'],
+    registers: [metrics],
+  }),
+  purged: new Counter({
+    name: 'herald_purged_total',
+    help: 'What retention removed: content, request_keys, feed (rows), partitions',
+    labelNames: ['what'],
+    registers: [metrics],
+  }),
+});

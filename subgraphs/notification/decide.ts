@@ -1,0 +1,70 @@
+import type { OutcomeClass } from '../../contracts/report.ts';
+import type { FailureReason } from '../../contracts/failure-reason.ts';
+import { isFailureReason } from '../../contracts/failure-reason.ts';
+
+/** A notification as the decision needs it. */
+export type Standing = {
+  onAmbiguous: 'resend' | 'fail';
+  /** Tries of the retry schedule used up before this outcome. */
+  failures: number;
+  expiresAt: Date | null;
+};
+
+export type Outcome = { class: OutcomeClass; reason: string | null; retryAfterSeconds: number | null };
+
+export type Decision =
+  | { status: 'delivered' }
+  | { status: 'failed'; reason: FailureReason }
+  /** Due again after `delayMs`; `usedUp`: the attempt counts against the schedule. */
+  | { status: 'pending'; delayMs: number; usedUp: boolean };
+
+export type RetrySchedule = { baseSeconds: number; capSeconds: number; maxAttempts: number };
+
+/** How soon a notification that was never handed over is tried again. */
+const NOT_SENT_DELAY_MS = 5_000;
+const CONFIGURATION_DELAY_MS = 30_000;
+
+/**
+ * What an attempt's outcome means for its notification. Pure: the only place that decides on retry and failure.
+ * @param random a number from 0 to 1, for the jitter
+ */
+export function decide(
+  standing: Standing,
+  outcome: Outcome,
+  schedule: RetrySchedule,
+  now: Date,
+  random: number,
+): Decision {
+  switch (outcome.class) {
+    case 'accepted':
+      return { status: 'delivered' };
+    case 'permanent':
+      return { status: 'failed', reason: isFailureReason(outcome.reason) ? outcome.reason : 'REJECTED' };
+    case 'address_dead':
+      return { status: 'failed', reason: 'ADDRESS_DEAD' };
+    case 'unknown':
+      if (standing.onAmbiguous === 'fail') return { status: 'failed', reason: 'OUTCOME_UNKNOWN' };
+      return retry(standing, outcome, schedule, now, random);
+    case 'transient':
+      return retry(standing, outcome, schedule, now, random);
+    case 'configuration':
+      return notBeyond(standing, { status: 'pending', delayMs: CONFIGURATION_DELAY_MS, usedUp: false }, now);
+    case 'not_sent':
+      return notBeyond(standing, { status: 'pending', delayMs: NOT_SENT_DELAY_MS, usedUp: false }, now);
+  }
+}
+
+/** Exponential back-off with full jitter, never sooner than the provider asked. */
+function retry(standing: Standing, outcome: Outcome, schedule: RetrySchedule, now: Date, random: number): Decision {
+  const failures = standing.failures + 1;
+  if (failures >= schedule.maxAttempts) return { status: 'failed', reason: 'RETRIES_EXHAUSTED' };
+  const ceilingSeconds = Math.min(schedule.capSeconds, schedule.baseSeconds * 2 ** (failures - 1));
+  const delaySeconds = Math.max(ceilingSeconds * random, outcome.retryAfterSeconds ?? 0);
+  return notBeyond(standing, { status: 'pending', delayMs: Math.round(delaySeconds * 1_000), usedUp: true }, now);
+}
+
+/** A try after the deadline would be for nothing. */
+function notBeyond(standing: Standing, next: Extract<Decision, { status: 'pending' }>, now: Date): Decision {
+  const inTime = standing.expiresAt === null || now.getTime() + next.delayMs < standing.expiresAt.getTime();
+  return inTime ? next : { status: 'failed', reason: 'EXPIRED' };
+}

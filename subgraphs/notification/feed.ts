@@ -1,0 +1,113 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { FEED_KEY, type FeedMessage, type StatusEvent } from '../../contracts/events.ts';
+import type { TopologyNames } from '../../contracts/topology.ts';
+import type { Broker } from '../../platform/broker/broker.ts';
+import type { Running } from '../../platform/lifecycle.ts';
+import type { Logger } from '../../platform/logger.ts';
+import type { Pool } from '../../platform/postgres.ts';
+
+const BATCH = 100;
+const POLL_MS = 250;
+const HEAD_EVERY_MS = 1_000;
+
+export type FeedNumberer = Running & {
+  /** Looks at once: status changes were committed. */
+  wake(): void;
+};
+
+/**
+ * Starts numbering status changes after their commit and publishing them. Any number of processes may; one at a time gets the
+ * next numbers. What is published may be lost: readers notice by the numbers and ask for the range.
+ */
+export function startFeedNumberer({
+  pool,
+  broker,
+  names,
+  log,
+}: {
+  pool: Pool;
+  broker: Broker;
+  names: TopologyNames;
+  log: Logger;
+}): FeedNumberer {
+  let stopped = false;
+  let alarm = new AbortController();
+  let announcedAt = 0;
+
+  const announce = (message: FeedMessage) => {
+    announcedAt = Date.now();
+    broker.announce(names.events, FEED_KEY, Buffer.from(JSON.stringify(message)));
+  };
+
+  const loop = (async () => {
+    let epoch: string | null = null;
+    while (!stopped) {
+      try {
+        epoch ??= await checkEpoch(pool);
+        const events = await numberEvents(pool, BATCH);
+        const head = events.at(-1)?.seq;
+        if (head !== undefined) announce({ epoch, head, events });
+        else if (Date.now() - announcedAt >= HEAD_EVERY_MS) announce({ epoch, head: await readHead(pool), events: [] });
+        if (events.length === BATCH) continue;
+      } catch (error) {
+        log.error({ err: error }, 'status changes could not be numbered; the next try follows');
+      }
+      await wait(POLL_MS, undefined, { signal: alarm.signal }).catch(() => {});
+      if (alarm.signal.aborted) alarm = new AbortController();
+    }
+  })();
+
+  return {
+    wake: () => alarm.abort(),
+    async stop() {
+      stopped = true;
+      alarm.abort();
+      await loop;
+    },
+  };
+}
+
+/** The feed's epoch; a new one when this database was restored or promoted since the last number. */
+export async function checkEpoch(pool: Pool): Promise<string> {
+  const { rows } = await pool.query<{ epoch: string }>('SELECT check_feed_epoch() AS epoch');
+  return rows[0]?.epoch ?? '';
+}
+
+/** One statement is one transaction: numbers become visible in their order. @returns the events it numbered, in order */
+export async function numberEvents(pool: Pool, most: number): Promise<StatusEvent[]> {
+  const { rows } = await pool.query<EventRow>({
+    name: 'number-events',
+    text: `SELECT ${EVENT} FROM number_events($1) AS feed ORDER BY seq`,
+    values: [most],
+  });
+  return rows.map(toEvent);
+}
+
+async function readHead(pool: Pool): Promise<number> {
+  const { rows } = await pool.query<{ head: string }>(
+    'SELECT greatest((SELECT max(seq) FROM feed), floor) AS head FROM feed_state',
+  );
+  return Number(rows[0]?.head ?? 0);
+}
+
+/** The columns of an event. */
+export const EVENT = `seq, notification_id AS "notificationId", version, type, user_id AS "userId", client_id AS "clientId",
+  request_id AS "requestId", status, previous_status AS "previousStatus", reason, attempt, at`;
+
+/** PostgreSQL's bigint comes as text. */
+export type EventRow = Omit<StatusEvent, 'seq' | 'at'> & { seq: string; at: Date };
+
+export const toEvent = (row: EventRow): StatusEvent => ({
+  seq: Number(row.seq),
+  notificationId: row.notificationId,
+  version: row.version,
+  type: row.type,
+  userId: row.userId,
+  clientId: row.clientId,
+  requestId: row.requestId,
+  status: row.status,
+  previousStatus: row.previousStatus,
+  reason: row.reason,
+  attempt: row.attempt,
+  at: row.at.toISOString(),
+});

@@ -1,0 +1,205 @@
+import type { OutcomeClass, Status } from '../../contracts/report.ts';
+import type { FailureReason } from '../../contracts/failure-reason.ts';
+import type { NotificationType } from '../../contracts/jobs.ts';
+import type { PoolClient } from '../../platform/postgres.ts';
+
+/** A notification, locked, with what its attempts say of the token in question. */
+export type LockedRow = {
+  id: string;
+  clientId: string;
+  userId: string;
+  type: NotificationType;
+  status: Status;
+  reason: string | null;
+  token: number;
+  isLeased: boolean;
+  /** There was a lease, and it ran out. */
+  isExpired: boolean;
+  onAmbiguous: 'resend' | 'fail';
+  failures: number;
+  claims: number;
+  dueAt: Date;
+  expiresAt: Date | null;
+  hasContent: boolean;
+  /** The database's clock, the only one that counts. */
+  now: Date;
+};
+
+/** Locks the rows, in the order of their ids, until the end of the transaction. */
+export async function lockNotifications(client: PoolClient, ids: string[]): Promise<Map<string, LockedRow>> {
+  const sorted = [...ids].sort();
+  const { rows } = await client.query<LockedRow>({
+    name: 'lock-notifications',
+    text: `
+      SELECT id, client_id AS "clientId", user_id AS "userId", type, status, reason, token, on_ambiguous AS "onAmbiguous", failures, claims,
+        due_at AS "dueAt", expires_at AS "expiresAt",
+        EXISTS (SELECT FROM content c WHERE c.notification_id = notification.id) AS "hasContent", coalesce(lease_until > now(), false) AS "isLeased",
+        coalesce(lease_until <= now(), false) AS "isExpired", now() AS now
+      FROM notification WHERE id = ANY ($1::uuid[]) AND id BETWEEN $2 AND $3
+      ORDER BY id FOR UPDATE`,
+    values: [sorted, sorted[0], sorted.at(-1)],
+  });
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** The attempts of the given (notification, token) pairs, by `id:token`; `appliedAt` says that the outcome counted already. */
+export async function findAttempts(
+  client: PoolClient,
+  wanted: { id: string; token: number }[],
+): Promise<Map<string, AttemptRow>> {
+  const { rows } = await client.query<AttemptRow>({
+    name: 'find-attempts',
+    text: `
+      SELECT DISTINCT ON (a.notification_id, a.token) a.notification_id AS id, a.token, a.number, a.finished_at AS "finishedAt",
+        a.applied_at AS "appliedAt", a.class, a.reason, a.retry_after_seconds AS "retryAfterSeconds",
+        a.provider_message_id AS "providerMessageId"
+      FROM attempt a JOIN unnest($1::uuid[], $2::integer[]) AS w (id, token) ON a.notification_id = w.id AND a.token = w.token
+      ORDER BY a.notification_id, a.token, a.number DESC`,
+    values: [wanted.map(({ id }) => id), wanted.map(({ token }) => token)],
+  });
+  return new Map(rows.map((row) => [`${row.id}:${row.token}`, row]));
+}
+
+export type AttemptRow = {
+  id: string;
+  token: number;
+  number: number;
+  finishedAt: Date | null;
+  appliedAt: Date | null;
+  class: OutcomeClass | null;
+  reason: string | null;
+  retryAfterSeconds: number | null;
+  providerMessageId: string | null;
+};
+
+/** What to write for one notification. */
+export type Change = {
+  id: string;
+  status: Status;
+  previousStatus: Status;
+  reason: FailureReason | null;
+  event: 'DELIVERED' | 'FAILED' | 'RETRY_SCHEDULED' | 'CANCELLED' | 'REPLAYED' | 'DISCARDED';
+  /** Who did it and why, when it was a person's act. */
+  by: string | null;
+  why: string | null;
+  /** From now, by the database's clock; null: the due time stays. */
+  delayMs: number | null;
+  usedUp: boolean;
+  /** Whether it is an event of the feed: every change of status, and every retry that uses up a try. */
+  isEvent: boolean;
+  /** Whether the claim counts as one that came to nothing. */
+  isGiveBack: boolean;
+  /** For the timeline of a change without an attempt. */
+  error: string | null;
+  /** The attempt that the outcome belongs to; null for none (a legacy report, or nothing was started). */
+  attempt: ({ token: number } & AttemptOutcome) | null;
+  /** The message to failed.queue goes out with this change. */
+  isDeadLetter: boolean;
+};
+
+export type AttemptOutcome = {
+  class: OutcomeClass;
+  reason: string | null;
+  retryAfterSeconds: number | null;
+  providerMessageId: string | null;
+};
+
+/** A change that does nothing yet. */
+export const changeOf = (row: LockedRow): Omit<Change, 'status' | 'event'> => ({
+  id: row.id,
+  previousStatus: row.status,
+  reason: null,
+  by: null,
+  why: null,
+  delayMs: null,
+  usedUp: false,
+  isEvent: true,
+  isGiveBack: false,
+  error: null,
+  attempt: null,
+  isDeadLetter: false,
+});
+
+/** Writes status, attempt, timeline, feed and outbox of many notifications at once; their rows must be locked. */
+export async function applyChanges(client: PoolClient, changes: Change[]): Promise<void> {
+  // In the order of the ids, like everybody who locks attempts.
+  const sorted = [...changes].sort((a, b) => (a.id < b.id ? -1 : 1));
+  await client.query({ name: 'apply-changes', text: APPLY, values: [JSON.stringify(sorted.map(flatten))] });
+}
+
+/** Keeps the outcome of an attempt that came too late to count. */
+export async function keepStaleOutcomes(
+  client: PoolClient,
+  stale: ({ id: string; token: number } & AttemptOutcome)[],
+): Promise<void> {
+  await client.query('SELECT keep_outcomes($1)', [
+    JSON.stringify(
+      stale.map(({ id, token, reason, retryAfterSeconds, providerMessageId, ...outcome }) => ({
+        notification_id: id,
+        token,
+        class: outcome.class,
+        reason,
+        retry_after_seconds: retryAfterSeconds,
+        provider_message_id: providerMessageId,
+      })),
+    ),
+  ]);
+}
+
+const flatten = ({ attempt, ...change }: Change) => ({
+  ...change,
+  token: attempt?.token ?? null,
+  class: attempt?.class ?? null,
+  error: attempt?.reason ?? change.error,
+  retryAfterSeconds: attempt?.retryAfterSeconds ?? null,
+  providerMessageId: attempt?.providerMessageId ?? null,
+});
+
+const APPLY = `
+  WITH change AS (
+    SELECT * FROM json_to_recordset($1) AS c (
+      id uuid, status text, "previousStatus" text, reason text, event text, by text, why text, "delayMs" double precision,
+      "usedUp" boolean, "isEvent" boolean, "isGiveBack" boolean, "isDeadLetter" boolean,
+      token integer, class text, error text, "retryAfterSeconds" integer, "providerMessageId" text)),
+  changed AS (
+    UPDATE notification n
+    SET status = change.status, reason = change.reason, lease_until = NULL, version = n.version + change."isEvent"::integer, updated_at = now(),
+      -- A replay begins a new run.
+      failures = CASE change.event WHEN 'REPLAYED' THEN 0 ELSE n.failures + change."usedUp"::integer END,
+      claims = CASE WHEN change."isGiveBack" THEN n.claims ELSE 0 END,
+      ended_at = CASE WHEN change.status <> 'pending' THEN now() END,
+      due_at = coalesce(now() + change."delayMs" * interval '1 millisecond', n.due_at)
+    FROM change WHERE n.id = change.id
+    RETURNING n.*),
+  ended AS (
+    UPDATE attempt a
+    SET finished_at = coalesce(a.finished_at, clock_timestamp()), class = change.class, reason = change.error,
+      retry_after_seconds = change."retryAfterSeconds", provider_message_id = change."providerMessageId", applied_at = clock_timestamp()
+    FROM change WHERE a.notification_id = change.id AND a.token = change.token
+      -- That it was delivered after all is worth more than that nobody knew.
+      AND (a.applied_at IS NULL OR (a.class = 'unknown' AND change.class = 'accepted'))),
+  noted AS (
+    INSERT INTO timeline (notification_id, event, detail)
+    SELECT change.id, entry.event, nullif(entry.detail::text, '{}')::json
+    FROM change JOIN changed ON changed.id = change.id, LATERAL (VALUES
+      (1, 'ATTEMPT_ENDED', json_strip_nulls(json_build_object('class', change.class, 'reason', change.error,
+        'providerMessageId', change."providerMessageId"))),
+      (2, change.event,
+        json_strip_nulls(json_build_object('reason', change.reason, 'error', CASE WHEN change.class IS NULL THEN change.error END, 'by', change.by, 'why', change.why, 'dueAt', CASE change.status WHEN 'pending' THEN changed.due_at END)))
+    ) AS entry (place, event, detail)
+    WHERE entry.place = 2 OR change.class IS NOT NULL
+    ORDER BY change.id, entry.place),
+  announced AS (
+    INSERT INTO feed_in (notification_id, version, type, user_id, client_id, request_id, status, previous_status, reason, attempt)
+    SELECT c.id, c.version, c.type, c.user_id, c.client_id, c.request_id, c.status, change."previousStatus", c.reason, c.attempts
+    FROM changed c JOIN change ON change.id = c.id WHERE change."isEvent"),
+  -- A sensitive message is kept no longer than it is needed.
+  erased AS (
+    DELETE FROM content USING changed
+    WHERE content.notification_id = changed.id AND changed.sensitive AND changed.status <> 'pending'),
+  queued AS (
+    INSERT INTO outbox (notification_id, key, priority, due_at)
+    SELECT changed.id, changed.type, changed.priority, changed.due_at FROM changed WHERE status = 'pending'
+    UNION ALL
+    SELECT changed.id, 'failed', changed.priority, now() FROM changed JOIN change ON change.id = changed.id WHERE change."isDeadLetter")
+  SELECT count(*) FROM changed`;

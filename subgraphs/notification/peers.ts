@@ -1,0 +1,118 @@
+import { LRUCache } from 'lru-cache';
+import { NOTIFICATION_SERVICE } from '../../contracts/scopes.ts';
+import { createBatcher } from '../../platform/batch.ts';
+import { ServiceUnavailable, type ServiceClient } from '../../platform/service-client.ts';
+
+/** Whom a send goes to, as the user service knows them now. */
+export type Recipient = {
+  id: string;
+  name: string;
+  email: string | null;
+  pushToken: string | null;
+  locale: string | null;
+  contactVersion: number;
+};
+
+/** A published version with all its languages. It never changes. */
+export type TemplateVersion = {
+  number: number;
+  defaultLocale: string;
+  sensitive: boolean;
+  contents: TemplateContent[];
+};
+
+export type TemplateContent = {
+  locale: string;
+  email: { subject: string; html: string; text: string | null } | null;
+  push: {
+    title: string;
+    body: string;
+    image: string | null;
+    link: string | null;
+    data: Record<string, unknown> | null;
+  } | null;
+};
+
+export type Peers = ReturnType<typeof createPeers>;
+
+/**
+ * Asks the user and the template service. Concurrent calls share one `_entities` request each; users and the number of the
+ * published version are never cached, the content of a version always.
+ * Every function rejects with ServiceUnavailable.
+ */
+export function createPeers(users: ServiceClient, templates: ServiceClient) {
+  // Promises, so that many first sends from one template ask once.
+  const versions = new LRUCache<string, Promise<TemplateVersion | null>>({ max: 500 });
+
+  const findCurrent = createBatcher(
+    (asked: Asked[]) =>
+      fetchEntities<{ currentVersion: { number: number } | null }>(
+        templates,
+        'Template',
+        'code',
+        '{ currentVersion { number } }',
+        asked,
+      ),
+    PEER_BATCH,
+  );
+
+  return {
+    /** Null when there is no such user. */
+    findRecipient: createBatcher((asked: Asked[]) => fetchEntities<Recipient>(users, 'User', 'id', RECIPIENT, asked), {
+      maxItems: 200,
+    }),
+
+    /** The published version; null when there is no such template or none is published. */
+    async findPublished(asked: Asked): Promise<TemplateVersion | null> {
+      const number = (await findCurrent(asked))?.currentVersion?.number;
+      if (number === undefined) return null;
+      const name = `${asked.key}@${number}`;
+      const known = versions.get(name);
+      if (known !== undefined) return known;
+      const version = fetchVersion(templates, asked, number);
+      versions.set(name, version);
+      const forget = () => void versions.delete(name);
+      version.then((found) => found === null && forget(), forget);
+      return version;
+    },
+  };
+}
+
+async function fetchVersion(templates: ServiceClient, asked: Asked, number: number): Promise<TemplateVersion | null> {
+  const [template] = await fetchEntities<{
+    defaultLocale: string;
+    sensitive: boolean;
+    version: Omit<TemplateVersion, 'defaultLocale' | 'sensitive'>;
+  }>(templates, 'Template', 'code', `{ defaultLocale sensitive version(number: ${number}) ${VERSION} }`, [asked]);
+  if (!template) return null;
+  return { ...template.version, defaultLocale: template.defaultLocale, sensitive: template.sensitive };
+}
+
+/** Several at a time, so that one slow answer does not hold up everybody behind it. */
+const PEER_BATCH = { maxItems: 200, maxInFlight: 8 };
+
+const RECIPIENT = '{ id name email pushToken locale contactVersion }';
+const VERSION = '{ number contents { locale email { subject html text } push { title body image link data } } }';
+
+/** A user's id or a template's code, and the request it is asked for. */
+type Asked = { key: string; requestId: string };
+
+async function fetchEntities<Entity>(
+  service: ServiceClient,
+  typename: string,
+  keyField: string,
+  selection: string,
+  asked: Asked[],
+): Promise<(Entity | null)[]> {
+  const { data, errors } = await service.graphql(
+    {
+      query: `query Entities($representations: [_Any!]!) { _entities(representations: $representations) { ... on ${typename} ${selection} } }`,
+      variables: { representations: asked.map(({ key }) => ({ __typename: typename, [keyField]: key })) },
+    },
+    { viewer: NOTIFICATION_SERVICE, requestId: asked[0]?.requestId ?? '' },
+  );
+  const [error] = errors ?? [];
+  if (error !== undefined)
+    throw new ServiceUnavailable(`the ${typename.toLowerCase()} service answered: ${error.message}`);
+  return data?.['_entities'] as (Entity | null)[];
+}

@@ -1,0 +1,72 @@
+import type { Pool } from '../../platform/postgres.ts';
+import { refuse, type Refusal } from '../../platform/refusal.ts';
+import { isUuid } from '../../platform/text.ts';
+import type { Viewer } from '../../platform/trust.ts';
+import type { StatusEvent } from '../../contracts/events.ts';
+import type { Cursors } from './cursor.ts';
+import { EVENT, toEvent, type EventRow } from './feed.ts';
+
+const MAX_PAGE = 1_000;
+
+export type FeedFilter = { notificationId: string | null; userId: string | null; requestId: string | null };
+export type FeedPage = { kind: 'page'; epoch: string; events: StatusEvent[]; endSeq: number; hasMore: boolean };
+
+/**
+ * One page of numbered status changes that the viewer may see, in order. Head and events come from one snapshot, so whoever goes
+ * on live from `endSeq` misses nothing. Without `after` the page is empty and ends at the head.
+ */
+export async function readFeed(
+  pool: Pool,
+  cursors: Cursors,
+  { after, filter, first }: { after: string | null; filter: FeedFilter; first: number },
+  viewer: Viewer,
+): Promise<FeedPage | Refusal> {
+  if (first < 1 || first > MAX_PAGE)
+    return refuse('BAD_USER_INPUT', `first must be 1 to ${MAX_PAGE}`, 'first', 'INVALID');
+  for (const field of ['notificationId', 'userId'] as const) {
+    const id = filter[field];
+    if (id !== null && !isUuid(id))
+      return refuse('BAD_USER_INPUT', `filter.${field} must be a UUID`, `filter.${field}`, 'INVALID');
+  }
+  const place = after === null ? undefined : cursors.parseCursor(after);
+  if (place === null) return refuse('BAD_USER_INPUT', 'after is no cursor of this feed', 'after', 'INVALID');
+
+  const { rows } = await pool.query<EventRow & { epoch: string; head: string; oldest: string; seq: string | null }>({
+    name: 'read-feed',
+    text: READ,
+    values: [
+      place?.seq ?? null,
+      viewer.kind === 'admin' || viewer.kind === 'service' ? null : viewer.id,
+      filter.notificationId,
+      filter.userId,
+      filter.requestId,
+      first + 1,
+    ],
+  });
+  const [state] = rows;
+  if (state === undefined) throw new Error('the feed has no state row');
+  const { epoch } = state;
+  const head = Number(state.head);
+  if (place !== undefined && (place.epoch !== epoch || place.seq < Number(state.oldest) - 1 || place.seq > head)) {
+    return refuse(
+      'CURSOR_EXPIRED',
+      'after is too old, or from before a restore: read the current state, then follow from now',
+    );
+  }
+  const events = rows.flatMap((row) => (row.seq === null ? [] : [toEvent({ ...row, seq: row.seq })]));
+  const page = events.slice(0, first);
+  const hasMore = events.length > first;
+  return { kind: 'page', epoch, events: page, endSeq: hasMore ? (page.at(-1)?.seq ?? head) : head, hasMore };
+}
+
+const READ = `
+  WITH state AS (
+    SELECT epoch, greatest((SELECT max(seq) FROM feed), floor) AS head, coalesce((SELECT min(seq) FROM feed), floor + 1) AS oldest
+    FROM feed_state)
+  SELECT state.epoch, state.head, state.oldest, event.*
+  FROM state LEFT JOIN LATERAL (
+    SELECT ${EVENT} FROM feed
+    WHERE seq > $1::bigint AND ($2::text IS NULL OR client_id = $2) AND ($3::uuid IS NULL OR notification_id = $3)
+      AND ($4::uuid IS NULL OR user_id = $4) AND ($5::text IS NULL OR request_id = $5)
+    ORDER BY seq LIMIT $6) AS event ON true
+  ORDER BY event.seq`;

@@ -1,0 +1,172 @@
+import { toJobBody } from '../../contracts/jobs.ts';
+import { toLevel, type QueueKey, type TopologyNames } from '../../contracts/topology.ts';
+import { BrokerUnavailable, type Broker } from '../../platform/broker/broker.ts';
+import type { Running } from '../../platform/lifecycle.ts';
+import type { Logger } from '../../platform/logger.ts';
+import { withTransaction, type Pool, type PoolClient } from '../../platform/postgres.ts';
+import type { Counters } from './counters.ts';
+import { recoverFromWipe } from './broker-mark.ts';
+import { deletePublished, lockDue, postpone, readDeadLetters, type OutboxRow } from './outbox.ts';
+
+const BATCH = 100;
+const POLL_MIN_MS = 20;
+const POLL_MAX_MS = 250;
+/** After a batch that the broker did not take. */
+const POSTPONE_MS = 5_000;
+const ERROR_PAUSE_MS = 1_000;
+
+export type Relay = Running & {
+  /** Looks at once: rows of this key were committed. */
+  wake(key: QueueKey): void;
+};
+
+type RelayDependencies = {
+  pool: Pool;
+  broker: Broker;
+  names: TopologyNames;
+  queueDepthMax: number;
+  counters: Counters;
+  log: Logger;
+};
+
+/**
+ * Starts moving due outbox rows to the broker, one loop for each queue. Any number of relays may run side by side.
+ * A row leaves the outbox in the transaction that holds its lock, after the broker's confirm: a crash in between publishes it
+ * again, and the second job finds nothing to claim.
+ */
+export function startRelay(deps: RelayDependencies): Relay {
+  const { broker, pool, names, log } = deps;
+  const stopping = new AbortController();
+  const keys: QueueKey[] = ['email', 'push', 'failed'];
+  const alarms = new Map(keys.map((key) => [key, createAlarm(stopping.signal)]));
+
+  // Each new connection may be to a broker that lost its data.
+  let checked: Promise<unknown> | null = null;
+  const unsubscribe = broker.onStateChange((state) => {
+    if (state === 'connecting') checked = null;
+  });
+  const checkMark = () =>
+    (checked ??= recoverFromWipe(pool, broker, names, log)
+      .then((requeued) => deps.counters.requeued.inc({ case: 'wiped' }, requeued))
+      .catch((error: unknown) => {
+        checked = null;
+        throw error;
+      }));
+
+  const loops = keys.map(async (key) => {
+    const queue = createPump(key, deps);
+    let pauseMs = POLL_MIN_MS;
+    while (!stopping.signal.aborted) {
+      let moved = 0;
+      if (broker.state === 'up') {
+        try {
+          await checkMark();
+          moved = await queue.pump();
+        } catch (error) {
+          if (!stopping.signal.aborted && !(error instanceof BrokerUnavailable))
+            log.error({ err: error, key }, 'the relay could not move rows; it goes on trying');
+          await alarms.get(key)?.wait(ERROR_PAUSE_MS, { ignoreWake: true });
+        }
+      }
+      if (moved === BATCH) continue;
+      pauseMs = moved > 0 ? POLL_MIN_MS : Math.min(pauseMs * 2, POLL_MAX_MS);
+      await alarms.get(key)?.wait(pauseMs);
+    }
+  });
+
+  return {
+    wake: (key) => alarms.get(key)?.wake(),
+    async stop() {
+      unsubscribe();
+      stopping.abort();
+      await Promise.all(loops);
+    },
+  };
+}
+
+/** Moves one batch at a time; keeps the queue short, so that the backlog waits where priority and cancel still work. */
+function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, log }: RelayDependencies) {
+  /** How many may be published before the queue's depth is asked for again. */
+  let room = 0;
+
+  const publish = async (client: PoolClient, rows: OutboxRow[]) => {
+    const letters =
+      key === 'failed'
+        ? await readDeadLetters(
+            client,
+            rows.map((row) => row.notificationId),
+          )
+        : null;
+    return Promise.allSettled(
+      rows.map((row) =>
+        broker.publish({
+          exchange: names.direct,
+          key,
+          level: toLevel(row.priority),
+          messageId: row.notificationId,
+          body:
+            letters === null
+              ? toJobBody({ notificationId: row.notificationId })
+              : Buffer.from(JSON.stringify(letters.get(row.notificationId) ?? { notificationId: row.notificationId })),
+        }),
+      ),
+    );
+  };
+
+  return {
+    /** @returns how many rows were published */
+    pump: () =>
+      withTransaction(pool, async (client) => {
+        const due = await lockDue(client, key, BATCH);
+        if (due.length === 0) return 0;
+        if (key !== 'failed' && room < due.length) room = queueDepthMax - (await broker.depth(names.queues[key]));
+        const rows = key === 'failed' ? due : due.slice(0, Math.max(0, room));
+        if (rows.length === 0) return 0;
+
+        const results = await publish(client, rows);
+        room -= rows.length;
+        const confirmed = rows.filter(
+          (_, index) => results[index]?.status === 'fulfilled' && results[index].value === 'confirmed',
+        );
+        const others = rows.filter((row) => !confirmed.includes(row));
+        if (confirmed.length > 0) await deletePublished(client, key, confirmed);
+        if (others.length > 0) {
+          log.warn(
+            { key, rows: others.length },
+            'the broker did not take these jobs; they stay in the outbox and go again in 5 s',
+          );
+          await postpone(client, others, POSTPONE_MS);
+        }
+        return confirmed.length;
+      }),
+  };
+}
+
+/** A wait that ends after a time, on `wake`, or when the process stops. A wake during work is not forgotten. */
+function createAlarm(signal: AbortSignal) {
+  let rung = false;
+  let end: (() => void) | null = null;
+  signal.addEventListener('abort', () => end?.());
+  return {
+    wake() {
+      rung = true;
+      end?.();
+    },
+    async wait(ms: number, { ignoreWake = false } = {}): Promise<void> {
+      if (signal.aborted || (rung && !ignoreWake)) {
+        rung = false;
+        return;
+      }
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        end = () => {
+          if (ignoreWake && !signal.aborted) return;
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      end = null;
+      rung = false;
+    },
+  };
+}

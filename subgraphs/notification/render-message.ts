@@ -1,0 +1,100 @@
+import type { EmailMessage, Message, PushMessage } from '../../contracts/message.ts';
+import { MESSAGE_LIMIT_BYTES } from '../../contracts/message.ts';
+import { renderLiquid, type LiquidMode } from '../../platform/liquid.ts';
+import { refuse, refuseFaults, type Fault, type Refusal } from '../../platform/refusal.ts';
+import type { ParsedSend } from './parse-send.ts';
+import type { Recipient, TemplateContent } from './peers.ts';
+
+/** Renders what will be sent, or refuses: no address, no content for the channel, a missing variable, too large. */
+export function renderMessage(send: ParsedSend, recipient: Recipient, content: TemplateContent): Message | Refusal {
+  const text = new TextRenderer(send.variables);
+  const message = send.type === 'email' ? renderEmail(recipient, content, text) : renderPush(recipient, content, text);
+  if ('kind' in message) return message;
+
+  const [first, ...others] = text.faults;
+  if (first !== undefined) return refuseFaults('UNPROCESSABLE', [first, ...others]);
+  const limit = MESSAGE_LIMIT_BYTES[send.type];
+  if (Buffer.byteLength(JSON.stringify(message)) > limit) {
+    return refuse('UNPROCESSABLE', `variables make the message larger than ${limit} bytes`, 'variables', 'TOO_LARGE');
+  }
+  return message;
+}
+
+function renderEmail({ name, email }: Recipient, content: TemplateContent, text: TextRenderer): EmailMessage | Refusal {
+  if (content.email === null)
+    return refuse(
+      'UNPROCESSABLE',
+      'templateCode names a template without e-mail content',
+      'templateCode',
+      'NO_CONTENT',
+    );
+  if (email === null)
+    return refuse('UNPROCESSABLE', 'userId names a user without an e-mail address', 'userId', 'NO_ADDRESS');
+  return {
+    type: 'email',
+    to: { name, address: email },
+    subject: text.line(content.email.subject),
+    html: text.render(content.email.html, 'html'),
+    text: content.email.text === null ? null : text.render(content.email.text, 'plain'),
+  };
+}
+
+function renderPush({ pushToken }: Recipient, content: TemplateContent, text: TextRenderer): PushMessage | Refusal {
+  if (content.push === null)
+    return refuse('UNPROCESSABLE', 'templateCode names a template without push content', 'templateCode', 'NO_CONTENT');
+  if (pushToken === null)
+    return refuse('UNPROCESSABLE', 'userId names a user without a push token', 'userId', 'NO_ADDRESS');
+  const { title, body, image, link, data } = content.push;
+  return {
+    type: 'push',
+    tokens: [pushToken],
+    title: text.line(title),
+    body: text.render(body, 'plain'),
+    image: image === null ? null : text.line(image),
+    link: link === null ? null : text.line(link),
+    data,
+  };
+}
+
+/** Renders the parts of one message and collects what is missing in any of them. */
+class TextRenderer {
+  readonly faults: Fault[] = [];
+  readonly #variables: Record<string, unknown>;
+
+  constructor(variables: Record<string, unknown>) {
+    this.#variables = variables;
+  }
+
+  render(text: string, mode: LiquidMode): string {
+    const rendered = renderLiquid(text, this.#variables, mode);
+    switch (rendered.kind) {
+      case 'rendered':
+        return rendered.text;
+      case 'missing':
+        this.#add({
+          field: `variables.${rendered.variable}`,
+          code: 'MISSING_VARIABLE',
+          message: `variables.${rendered.variable} is required by the template`,
+        });
+        return '';
+      case 'failed':
+        this.#add({
+          field: 'variables',
+          code: 'RENDER_FAILED',
+          message: `variables can't be rendered: ${rendered.message}`,
+        });
+        return '';
+    }
+  }
+
+  /** One line: a line break in a variable must not end a mail header. */
+  line(text: string): string {
+    return this.render(text, 'plain')
+      .replace(/[\s\p{Cc}]+/gu, ' ')
+      .trim();
+  }
+
+  #add(fault: Fault) {
+    if (!this.faults.some(({ field }) => field === fault.field)) this.faults.push(fault);
+  }
+}

@@ -1,0 +1,257 @@
+import { DateTimeResolver, JSONObjectResolver } from 'graphql-scalars';
+import { isFailureReason, REPLAYED_REASONS, type FailureReason } from '../../contracts/failure-reason.ts';
+import type { NotificationType } from '../../contracts/jobs.ts';
+import { OUTCOME_CLASSES, STATUSES, type OutcomeClass, type Status } from '../../contracts/report.ts';
+import type { Pool } from '../../platform/postgres.ts';
+import { isRefusal, orThrow, refuse, toGraphQLError } from '../../platform/refusal.ts';
+import { requireScope } from '../../platform/require-scope.ts';
+import { isUuid, toStorable } from '../../platform/text.ts';
+import type { Viewer } from '../../platform/trust.ts';
+import { cancelNotification } from './cancel-notification.ts';
+import type { Cursors } from './cursor.ts';
+import { discardNotification, discardNotifications } from './discard-notifications.ts';
+import { eraseUser } from './erase-user.ts';
+import { findIds, findNotifications, toCursor } from './find-notifications.ts';
+import type * as graph from './generated/graphql.ts';
+import { maySee } from './may-see.ts';
+import type { Peers } from './peers.ts';
+import { readFeed } from './read-feed.ts';
+import { REPLAY_LIMIT, replayNotification, replayNotifications } from './replay-notifications.ts';
+import { reportStatus, type Report, type ReportDependencies } from './report-status.ts';
+import { sendNotification } from './send-notification.ts';
+import { sendNotifications } from './send-notifications.ts';
+import type { NotificationRow, NotificationStore } from './store.ts';
+import { suppress } from './suppressions.ts';
+
+export type ResolverDependencies = {
+  pool: Pool;
+  store: NotificationStore;
+  peers: Peers;
+  cursors: Cursors;
+  reports: ReportDependencies;
+  onAccepted: (type: NotificationType) => void;
+};
+
+export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => {
+  const { pool, store } = deps;
+
+  const findVisible = async (id: string, viewer: Viewer): Promise<NotificationRow | null> => {
+    requireScope(viewer, 'notifications:read');
+    const notification = isUuid(id) ? await store.findNotification(id) : null;
+    return notification !== null && maySee(viewer, notification) ? notification : null;
+  };
+  /** For the answer of a mutation that has just found it. */
+  const readBack = async (id: string): Promise<NotificationRow> => {
+    const notification = await store.findNotification(id);
+    if (notification === null) throw new Error(`the notification ${id} is gone`);
+    return notification;
+  };
+  /** The ids for an act on many, and whether the filter fits more. */
+  const select = async (filter: graph.NotificationFilter, limit: number, viewer: Viewer, except?: FailureReason) => {
+    if (limit < 1 || limit > REPLAY_LIMIT)
+      throw toGraphQLError(refuse('BAD_USER_INPUT', `limit must be 1 to ${REPLAY_LIMIT}`, 'limit', 'INVALID'));
+    const ids = orThrow(await findIds(store, { ...filter, status: 'FAILED' }, limit + 1, viewer, except));
+    return { ids: ids.slice(0, limit), hasMore: ids.length > limit };
+  };
+
+  return {
+    DateTime: DateTimeResolver,
+    JSONObject: JSONObjectResolver,
+    Query: {
+      notification: (_, { id }, { viewer }) => findVisible(id, viewer),
+      notifications: async (_, { filter, first, after }, { viewer }) => {
+        requireScope(viewer, 'notifications:read');
+        const page = orThrow(await findNotifications(store, filter ?? {}, { first, after: after ?? null }, viewer));
+        const edges = page.rows.map((node) => ({ node, cursor: toCursor(node) }));
+        const { hasNextPage, hasPreviousPage } = page;
+        return {
+          edges,
+          pageInfo: { hasNextPage, hasPreviousPage, startCursor: edges[0]?.cursor, endCursor: edges.at(-1)?.cursor },
+        };
+      },
+      providers: async (_, __, { viewer }) => {
+        requireScope(viewer, 'notifications:manage');
+        return store.findProviders();
+      },
+      suppressions: (_, { notificationType, userId, address }, { viewer }) => {
+        requireScope(viewer, 'notifications:manage');
+        if (userId != null && !isUuid(userId))
+          throw toGraphQLError(refuse('BAD_USER_INPUT', 'userId must be a UUID', 'userId', 'INVALID'));
+        return store.findSuppressions({
+          ...(notificationType != null && { type: typeOf[notificationType] }),
+          ...(userId != null && { userId }),
+          // An e-mail address is kept in lower case, a push token as it is.
+          ...(address != null && { address: { in: [address, address.toLowerCase()] } }),
+        });
+      },
+      feed: async (_, { after, filter, first }, { viewer }) => {
+        requireScope(viewer, 'notifications:read');
+        const wanted = {
+          notificationId: filter?.notificationId ?? null,
+          userId: filter?.userId ?? null,
+          requestId: filter?.requestId ?? null,
+        };
+        const page = orThrow(
+          await readFeed(pool, deps.cursors, { after: after ?? null, filter: wanted, first }, viewer),
+        );
+        const { epoch } = page;
+        return {
+          events: page.events.map((event) => ({
+            ...event,
+            cursor: deps.cursors.toCursor({ epoch, seq: event.seq }),
+            status: statusToGraph[event.status],
+            previousStatus: event.previousStatus === null ? null : statusToGraph[event.previousStatus],
+            reason: toReason(event.reason),
+          })),
+          endCursor: deps.cursors.toCursor({ epoch, seq: page.endSeq }),
+          hasMore: page.hasMore,
+        };
+      },
+    },
+    Mutation: {
+      sendNotification: async (_, { input }, context) => {
+        requireScope(context.viewer, 'notifications:send');
+        return orThrow(await sendNotification(deps, input, context));
+      },
+      sendNotifications: async (_, { inputs }, context) => {
+        requireScope(context.viewer, 'notifications:send');
+        const results = orThrow(await sendNotifications(deps, inputs, context));
+        return results.map((result) =>
+          isRefusal(result)
+            ? {
+                notification: null,
+                duplicate: false,
+                error: { code: result.code, message: result.message, field: result.faults[0]?.field },
+              }
+            : { ...result, error: null },
+        );
+      },
+      cancelNotification: async (_, { id, reason }, { viewer }) => {
+        requireScope(viewer, 'notifications:send');
+        const { cancelled } = orThrow(await cancelNotification(pool, id, reason ?? null, viewer));
+        return { cancelled, notification: await readBack(id) };
+      },
+      replayNotification: async (_, { id, reason }, { viewer }) => {
+        requireScope(viewer, 'notifications:manage');
+        orThrow(await replayNotification(pool, id, reason ?? null, viewer));
+        deps.reports.onQueued();
+        return readBack(id);
+      },
+      replayNotifications: async (_, { filter, perSecond, limit, reason }, { viewer }) => {
+        requireScope(viewer, 'notifications:manage');
+        if (perSecond < 1)
+          throw toGraphQLError(refuse('BAD_USER_INPUT', 'perSecond must be at least 1', 'perSecond', 'INVALID'));
+        const { ids, hasMore } = await select(
+          { ...filter, reasons: filter.reasons ?? REPLAYED_REASONS },
+          limit,
+          viewer,
+        );
+        const { replayed, refused, lastDueAt } = await replayNotifications(
+          pool,
+          ids,
+          perSecond,
+          reason ?? null,
+          viewer,
+        );
+        deps.reports.onQueued();
+        return { replayed: replayed.length, refused, hasMore, lastDueAt };
+      },
+      discardNotification: async (_, { id, reason }, { viewer }) => {
+        requireScope(viewer, 'notifications:manage');
+        orThrow(await discardNotification(pool, id, reason, viewer));
+        return readBack(id);
+      },
+      discardNotifications: async (_, { filter, reason, limit }, { viewer }) => {
+        requireScope(viewer, 'notifications:manage');
+        // What is discarded already would be found again by each further call.
+        const { ids, hasMore } = await select(filter, limit, viewer, 'DISCARDED');
+        return { discarded: (await discardNotifications(pool, ids, reason, viewer)).length, hasMore };
+      },
+      suppress: async (_, { input }, { viewer }) => {
+        requireScope(viewer, 'notifications:manage');
+        return orThrow(await suppress(store, input, viewer));
+      },
+      unsuppress: (_, { id }, { viewer }) => {
+        requireScope(viewer, 'notifications:manage');
+        return isUuid(id) ? store.deleteSuppression(id) : false;
+      },
+      eraseUser: (_, { userId }, { viewer }) => {
+        requireScope(viewer, 'notifications:erase');
+        return eraseUser(pool, userId, viewer);
+      },
+      reportStatus: async (_, { notificationType, reports }, { viewer }) => {
+        requireScope(viewer, 'status:report');
+        const results = orThrow(
+          await reportStatus(deps.reports, typeOf[notificationType], reports.map(toReport), viewer),
+        );
+        return results.map((result) => ({
+          ...result,
+          status: result.status === null ? null : statusToGraph[result.status],
+        }));
+      },
+    },
+    Notification: {
+      __resolveReference: ({ id }, { viewer }) => findVisible(id, viewer),
+      notificationType: ({ type }) => typeToGraph[type as NotificationType],
+      status: ({ status }) => statusToGraph[status as Status],
+      reason: ({ reason }) => toReason(reason),
+      dueAt: ({ status, dueAt }) => (status === 'pending' ? dueAt : null),
+      metadata: async ({ id }) => ((await store.findContent(id))?.metadata ?? {}) as Record<string, unknown>,
+      user: ({ userId }) => ({ __typename: 'User', id: userId }),
+      template: ({ templateCode }) => ({ __typename: 'Template', code: templateCode }),
+      timeline: ({ id }) => store.findTimeline(id),
+      deliveryAttempts: ({ id }) => store.findAttempts(id),
+    },
+    DeliveryAttempt: {
+      outcome: (attempt) => (attempt.class === null ? null : (attempt.class.toUpperCase() as graph.OutcomeClass)),
+    },
+    TimelineEntry: {
+      event: ({ event }) => event as graph.TimelineEvent,
+      detail: ({ detail }) => detail as Record<string, unknown> | null,
+    },
+    Suppression: { notificationType: ({ type }) => typeToGraph[type as NotificationType] },
+    Provider: {
+      notificationType: ({ type }) => typeToGraph[type as NotificationType],
+      state: ({ state }) => state.toUpperCase() as graph.CircuitState,
+    },
+  };
+};
+
+const toReport = ({ notificationId, status, error, attempt }: graph.StatusReportInput): Report => ({
+  notificationId,
+  status: fromGraph(STATUSES, status),
+  error: storableOrNull(error),
+  attempt: attempt
+    ? {
+        token: attempt.token,
+        class: fromGraph<OutcomeClass>(OUTCOME_CLASSES, attempt.class),
+        reason: storableOrNull(attempt.reason ?? error),
+        retryAfterSeconds: attempt.retryAfterSeconds ?? null,
+        providerMessageId: storableOrNull(attempt.providerMessageId),
+      }
+    : null,
+});
+
+/** One bad character in what a provider said must not refuse a whole batch of reports. */
+const storableOrNull = (text: string | null | undefined) => (text == null ? null : toStorable(text));
+
+/** The graph spells enum values in upper case, everything else in lower case. */
+function fromGraph<Value extends string>(values: readonly Value[], name: string): Value {
+  const found = values.find((value) => value.toUpperCase() === name);
+  if (found === undefined) throw new Error(`${name} is in the schema and not in contracts/`);
+  return found;
+}
+
+const toReason = (reason: string | null): FailureReason | null => (isFailureReason(reason) ? reason : null);
+
+const typeOf = { EMAIL: 'email', PUSH: 'push' } as const satisfies Record<graph.NotificationType, NotificationType>;
+
+const typeToGraph = { email: 'EMAIL', push: 'PUSH' } as const satisfies Record<
+  NotificationType,
+  graph.NotificationType
+>;
+
+const statusToGraph = { pending: 'PENDING', delivered: 'DELIVERED', failed: 'FAILED' } as const satisfies Record<
+  Status,
+  graph.NotificationStatus
+>;

@@ -1,0 +1,120 @@
+import type { Running } from '../../platform/lifecycle.ts';
+import type { Logger } from '../../platform/logger.ts';
+import { isConnectionLost, withTransaction, type Pool } from '../../platform/postgres.ts';
+import type { Counters } from './counters.ts';
+
+export type Retention = {
+  /** Rendered messages, after their notification ended. */
+  contentDays: number;
+  /** How long a requestId stands for its notification. */
+  requestIdDays: number;
+  feedHours: number;
+  /** Whole months of notifications, when none in them is pending. */
+  months: number;
+};
+
+const EVERY_MS = 3_600_000;
+/** While PostgreSQL is away. */
+const AGAIN_MS = 5_000;
+const BATCH = 1_000;
+
+/**
+ * Starts making partitions ahead and removing what is older than it need be kept: at start, then hourly. PostgreSQL may be away
+ * at the start, as any other that this service needs.
+ * @throws Error when the database is not migrated
+ */
+export async function startRetention(deps: {
+  pool: Pool;
+  retention: Retention;
+  counters: Counters;
+  log: Logger;
+}): Promise<Running> {
+  const { pool, log } = deps;
+  let running = Promise.resolve();
+  let stopped = false;
+  let timer: NodeJS.Timeout | undefined;
+  const schedule = (delayMs: number) => {
+    if (!stopped) timer = setTimeout(() => void (running = turn()), delayMs);
+  };
+  const turn = async () => {
+    try {
+      await pool.query('SELECT ensure_partitions()');
+      await purge(deps, () => stopped);
+      schedule(EVERY_MS);
+    } catch (error) {
+      const delayMs = isConnectionLost(error) ? AGAIN_MS : EVERY_MS;
+      log.error({ err: error }, `old data could not be removed; the next try is in ${delayMs / 1_000} s`);
+      schedule(delayMs);
+    }
+  };
+  await pool.query('SELECT ensure_partitions()').then(
+    () => schedule(EVERY_MS),
+    (error: unknown) => {
+      if (!isConnectionLost(error)) {
+        const why = error instanceof Error ? error.message : String(error);
+        throw new Error(`notifications_db is not ready: ${why}. Run "npm run db:migrate"`, { cause: error });
+      }
+      log.warn({ err: error }, 'PostgreSQL is away; trying again until it comes');
+      schedule(AGAIN_MS);
+    },
+  );
+  return {
+    async stop() {
+      stopped = true;
+      clearTimeout(timer);
+      await running;
+    },
+  };
+}
+
+/** Removes everything that is too old, in small transactions. Several processes may do it at once. */
+export async function purge(
+  { pool, retention, counters, log }: { pool: Pool; retention: Retention; counters: Counters; log: Logger },
+  isStopped: () => boolean = () => false,
+): Promise<void> {
+  const purged = {
+    content: await inBatches(pool, isStopped, PURGE_CONTENT, retention.contentDays),
+    request_keys: await inBatches(pool, isStopped, PURGE_REQUEST_KEYS, retention.requestIdDays),
+    feed: await purgeFeed(pool, retention.feedHours),
+    partitions: await dropMonths(pool, retention.months),
+  };
+  for (const [what, count] of Object.entries(purged)) counters.purged.inc({ what }, count);
+  if (Object.values(purged).some((count) => count > 0)) log.info(purged, 'old data was removed');
+}
+
+async function inBatches(pool: Pool, isStopped: () => boolean, text: string, days: number): Promise<number> {
+  let total = 0;
+  for (;;) {
+    const { rowCount } = await pool.query(text, [days, BATCH]);
+    total += rowCount ?? 0;
+    if ((rowCount ?? 0) < BATCH || isStopped()) return total;
+  }
+}
+
+/** The ids carry the time they were made, and nothing ends before it was made. */
+const PURGE_CONTENT = `
+  DELETE FROM content WHERE notification_id IN (
+    SELECT c.notification_id FROM content c JOIN notification n ON n.id = c.notification_id
+    WHERE c.notification_id < uuid_floor(now() - $1 * interval '1 day') AND n.ended_at < now() - $1 * interval '1 day' LIMIT $2)`;
+
+const PURGE_REQUEST_KEYS = `
+  DELETE FROM request_key WHERE (client_id, request_id) IN (
+    SELECT client_id, request_id FROM request_key WHERE created_at < now() - $1 * interval '1 day' LIMIT $2)`;
+
+/** Numbers go on where they were, also when every row is gone: the floor is raised first. */
+const purgeFeed = (pool: Pool, hours: number): Promise<number> =>
+  withTransaction(pool, async (client) => {
+    await client.query('UPDATE feed_state SET floor = greatest(floor, (SELECT max(seq) FROM feed))');
+    const { rowCount } = await client.query(
+      `DELETE FROM feed WHERE seq < (SELECT min(seq) FROM feed WHERE at >= now() - $1 * interval '1 hour')
+         OR (at < now() - $1 * interval '1 hour' AND NOT EXISTS (SELECT FROM feed WHERE at >= now() - $1 * interval '1 hour'))`,
+      [hours],
+    );
+    return rowCount ?? 0;
+  });
+
+/** @returns how many months were dropped */
+async function dropMonths(pool: Pool, months: number): Promise<number> {
+  const { rows } = await pool.query<{ dropped: number }>('SELECT drop_old_months($1) AS dropped', [months]);
+  return rows[0]?.dropped ?? 0;
+}

@@ -1,0 +1,110 @@
+import { toTopology, topologyNames } from '../../contracts/topology.ts';
+import type { Broker } from '../../platform/broker/broker.ts';
+import { createBroker } from '../../platform/broker/create-broker.ts';
+import { startAll } from '../../platform/lifecycle.ts';
+import { createLogger, type Logger } from '../../platform/logger.ts';
+import { createMetrics } from '../../platform/metrics.ts';
+import { createPool } from '../../platform/postgres.ts';
+import { createServiceClient } from '../../platform/service-client.ts';
+import { serveSubgraph } from '../serve.ts';
+import type { NotificationConfig } from './config.ts';
+import { createCursors } from './cursor.ts';
+import { startFeedNumberer } from './feed.ts';
+import { createCounters } from './counters.ts';
+import { createPeers } from './peers.ts';
+import { startRetention } from './retention.ts';
+import { startRelay } from './relay.ts';
+import { createResolvers } from './resolvers.ts';
+import { createStore } from './store.ts';
+import { startSweeper } from './sweep.ts';
+
+/** User and template must answer within this, or the send is refused with 503. */
+const PEER_TIMEOUT_MS = 2_000;
+
+/** Starts the notification service (8003): notifications_db, relay, sweeper, GraphQL. */
+export const startNotification = (config: NotificationConfig, overrides: { broker?: Broker; log?: Logger } = {}) =>
+  startAll(async (started) => {
+    const log = overrides.log ?? createLogger('notification', config.logLevel);
+    // Three loops of the relay hold a connection each while they publish; the rest is for requests.
+    const pool = createPool(config.databaseUrl, { max: 20, log });
+    started.onStop('notifications_db', () => pool.end());
+    const store = createStore(pool);
+    started.onStop('the Prisma client', () => store.stop());
+    const metrics = createMetrics('notification');
+    const counters = createCounters(metrics);
+    started.add('retention', await startRetention({ pool, retention: config.retention, counters, log }));
+
+    const names = topologyNames(config.amqpPrefix);
+    const broker =
+      overrides.broker ??
+      started.add(
+        'the broker',
+        createBroker(config.amqpUrl, { topology: toTopology(names), queueType: config.queueType, log }),
+      );
+    const relay = started.add(
+      'the relay',
+      startRelay({ pool, broker, names, queueDepthMax: config.queueDepthMax, counters, log }),
+    );
+
+    const feed = started.add('the feed', startFeedNumberer({ pool, broker, names, log }));
+    const users = started.add(
+      'the user client',
+      createServiceClient({
+        url: config.userUrl,
+        caller: 'notification',
+        secret: config.userSecret,
+        timeoutMs: PEER_TIMEOUT_MS,
+      }),
+    );
+    const templates = started.add(
+      'the template client',
+      createServiceClient({
+        url: config.templateUrl,
+        caller: 'notification',
+        secret: config.templateSecret,
+        timeoutMs: PEER_TIMEOUT_MS,
+      }),
+    );
+    const reports = {
+      pool,
+      schedule: config.retry,
+      counters,
+      onQueued: () => {
+        relay.wake('email');
+        relay.wake('push');
+        relay.wake('failed');
+      },
+      onChanged: () => feed.wake(),
+    };
+    started.add('the sweeper', startSweeper({ ...reports, leaseSeconds: config.leaseSeconds, broker, names, log }));
+    const server = await serveSubgraph({
+      name: 'notification',
+      host: config.host,
+      port: config.port,
+      secret: config.secret,
+      resolvers: createResolvers({
+        pool,
+        store,
+        peers: createPeers(users, templates),
+        cursors: createCursors(config.secret),
+        reports,
+        onAccepted: (type) => {
+          counters.accepted.inc({ type });
+          relay.wake(type);
+          feed.wake();
+        },
+      }),
+      log,
+      metrics,
+      checks: {
+        postgres: () => pool.query('SELECT 1'),
+        broker: async () => {
+          if (broker.state !== 'up')
+            throw new Error(`the broker is ${broker.state}; sends are accepted and go out when it is back`);
+        },
+      },
+    });
+    started.add('the server', server);
+    log.info({ port: server.port }, 'the notification service is up');
+    return { port: server.port, relay };
+  });

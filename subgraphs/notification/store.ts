@@ -1,0 +1,228 @@
+import { PrismaPg } from '@prisma/adapter-pg';
+import type { Message } from '../../contracts/message.ts';
+import type { NotificationType } from '../../contracts/jobs.ts';
+import { createBatcher } from '../../platform/batch.ts';
+import type { Pool } from '../../platform/postgres.ts';
+import { PrismaClient, type Prisma } from '../../prisma/notification/generated/client.ts';
+
+export type NotificationStore = ReturnType<typeof createStore>;
+
+/** Accepting and reading in notifications_db. The relay's statements are in outbox.ts, those of reports in outcomes.ts. */
+export function createStore(pool: Pool) {
+  const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
+
+  return {
+    /** The notification that a (client, request_id) was accepted as, or null. One statement for concurrent calls. */
+    findKey: createBatcher((keys: RequestKey[]) => findKeys(pool, keys), { maxItems: 200 }),
+
+    /** Stores a send, or finds the one that took its key first. Concurrent calls share one statement and one commit. */
+    accept: createBatcher((sends: NewNotification[]) => acceptBatch(pool, sends), {
+      maxItems: 200,
+      weigh: (send) => send.message.length,
+      maxWeight: 2 * 1024 * 1024,
+    }),
+
+    /** One statement for any number of calls made in one turn. */
+    findNotification: (id: string): Promise<NotificationRow | null> =>
+      prisma.notification.findUnique({ where: { id } }),
+
+    /** By id, in either order. */
+    findMany: (where: Prisma.NotificationWhereInput, order: 'asc' | 'desc', take: number): Promise<NotificationRow[]> =>
+      prisma.notification.findMany({ where, orderBy: { id: order }, take }),
+
+    findAttempts: (notificationId: string): Promise<AttemptRow[]> =>
+      prisma.attempt.findMany({ where: { notificationId }, orderBy: { number: 'asc' } }),
+
+    /** The one that says the same, when there is one. */
+    async insertSuppression(row: Omit<SuppressionRow, 'createdAt'>): Promise<SuppressionRow> {
+      const { type, address, userId, templateCode } = row;
+      const same = { type, address, userId, templateCode };
+      await prisma.suppression.createMany({ data: [row], skipDuplicates: true });
+      return prisma.suppression.findFirstOrThrow({ where: same });
+    },
+
+    /** @returns whether there was one */
+    deleteSuppression: async (id: string): Promise<boolean> =>
+      (await prisma.suppression.deleteMany({ where: { id } })).count > 0,
+
+    findSuppressions: (where: Prisma.SuppressionWhereInput): Promise<SuppressionRow[]> =>
+      prisma.suppression.findMany({ where, orderBy: { id: 'desc' }, take: 1_000 }),
+
+    /** The providers that workers have spoken of in the last minute, one row each, with the worst view of it. */
+    async findProviders(): Promise<ProviderRow[]> {
+      const { rows } = await pool.query<ProviderRow>(`
+        SELECT DISTINCT ON (type, provider) type, provider AS name, state, reason, changed_at AS "changedAt",
+          (count(*) OVER (PARTITION BY type, provider))::integer AS workers
+        FROM provider_state WHERE seen_at > now() - interval '1 minute'
+        ORDER BY type, provider, array_position(ARRAY['paused', 'open', 'half_open', 'closed'], state)`);
+      return rows;
+    },
+
+    findContent: (id: string) => prisma.content.findUnique({ where: { notificationId: id } }),
+
+    /** Oldest first. */
+    findTimeline: (notificationId: string): Promise<TimelineRow[]> =>
+      prisma.timeline.findMany({ where: { notificationId }, orderBy: { id: 'asc' } }),
+
+    stop: () => prisma.$disconnect(),
+  };
+}
+
+async function findKeys(pool: Pool, keys: RequestKey[]): Promise<(AcceptedKey | null)[]> {
+  const { rows } = await pool.query<AcceptedKey & RequestKey>({
+    name: 'find-keys',
+    text: `
+      SELECT k.client_id AS "clientId", k.request_id AS "requestId", k.notification_id AS id, k.hash
+      FROM request_key k JOIN unnest($1::text[], $2::text[]) AS wanted (client_id, request_id) USING (client_id, request_id)`,
+    values: [keys.map((key) => key.clientId), keys.map((key) => key.requestId)],
+  });
+  const found = new Map(rows.map((row) => [nameOf(row), row]));
+  return keys.map((key) => found.get(nameOf(key)) ?? null);
+}
+
+/**
+ * One multi-row statement for the key, the notification, its content, first timeline entries, feed entry and outbox row.
+ * Sorted by key, so that two batches with common keys wait for each other instead of deadlocking.
+ */
+async function acceptBatch(pool: Pool, sends: NewNotification[]): Promise<Acceptance[]> {
+  const firstOfKey = new Map<string, NewNotification>();
+  for (const send of sends) if (!firstOfKey.has(nameOf(send))) firstOfKey.set(nameOf(send), send);
+  const unique = [...firstOfKey.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, send]) => send);
+
+  const outcomes = await insertOrFind(pool, unique);
+  return sends.map((send) => {
+    const outcome = outcomes.get(nameOf(send));
+    if (outcome === undefined) throw new Error(`the request key ${nameOf(send)} was neither inserted nor found`);
+    if (outcome.kind === 'failed') return outcome;
+    const isNew = outcome.kind === 'new' && firstOfKey.get(nameOf(send)) === send;
+    return isNew ? outcome : { ...outcome, kind: 'known' };
+  });
+}
+
+/** A bad item must not take the others of its batch with it: data errors split the batch down to that item. */
+async function insertOrFind(pool: Pool, sends: NewNotification[]): Promise<Map<string, Acceptance>> {
+  try {
+    return await insertOrFindOnce(pool, sends);
+  } catch (error) {
+    const sqlState = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (sqlState === DEADLOCK) return insertOrFind(pool, sends);
+    if (!DATA_ERRORS.some((errorClass) => sqlState.startsWith(errorClass))) throw error;
+    const [only] = sends;
+    if (sends.length === 1 && only !== undefined) return new Map([[nameOf(only), { kind: 'failed', error }]]);
+    const middle = Math.ceil(sends.length / 2);
+    return new Map([
+      ...(await insertOrFind(pool, sends.slice(0, middle))),
+      ...(await insertOrFind(pool, sends.slice(middle))),
+    ]);
+  }
+}
+
+async function insertOrFindOnce(pool: Pool, sends: NewNotification[]): Promise<Map<string, Acceptance>> {
+  const outcomes = new Map<string, Acceptance>();
+  let rest = sends;
+  // A key whose first insert commits while ours waits for it is in neither answer; the second look finds it.
+  for (let look = 0; rest.length > 0 && look < MAX_LOOKS; look += 1) {
+    const { rows } = await pool.query<RequestKey & { id: string; hash: Buffer; at: Date | null }>({
+      name: 'accept',
+      text: ACCEPT,
+      values: [JSON.stringify(rest)],
+    });
+    for (const { id, hash, at, ...key } of rows) {
+      outcomes.set(nameOf(key), at === null ? { kind: 'known', id, hash } : { kind: 'new', id, hash, at });
+    }
+    rest = rest.filter((send) => !outcomes.has(nameOf(send)));
+  }
+  return outcomes;
+}
+
+const MAX_LOOKS = 5;
+const DEADLOCK = '40P01';
+/** Data exceptions, integrity violations, limits exceeded. */
+const DATA_ERRORS = ['22', '23', '54'];
+
+const ACCEPT = `
+  WITH send AS (
+    SELECT * FROM json_to_recordset($1) AS s (
+      id uuid, "clientId" text, "requestId" text, hash text, type text, "userId" uuid, "templateCode" text,
+      "templateVersion" integer, locale text, priority smallint, "onAmbiguous" text, "sendAt" timestamptz,
+      "expiresAt" timestamptz, sensitive boolean, address text, "contactVersion" integer, message text, metadata text, "correlationId" text)),
+  key AS (
+    INSERT INTO request_key (client_id, request_id, hash, hash_version, notification_id)
+    SELECT "clientId", "requestId", decode(hash, 'hex'), 1, id FROM send ORDER BY "clientId" COLLATE "C", "requestId" COLLATE "C"
+    ON CONFLICT DO NOTHING
+    RETURNING notification_id, client_id, request_id, hash),
+  fresh AS (SELECT send.* FROM send JOIN key ON key.notification_id = send.id),
+  accepted AS (
+    INSERT INTO notification (id, client_id, request_id, type, user_id, template_code, template_version, locale, priority,
+      on_ambiguous, due_at, expires_at, sensitive, address, contact_version)
+    SELECT id, "clientId", "requestId", type, "userId", "templateCode", "templateVersion", locale, priority,
+      "onAmbiguous", greatest("sendAt", now()), "expiresAt", sensitive, address, "contactVersion" FROM fresh
+    RETURNING id, created_at),
+  written AS (
+    INSERT INTO content (notification_id, message, metadata, correlation_id)
+    SELECT id, message::json, metadata::json, "correlationId" FROM fresh),
+  noted AS (
+    INSERT INTO timeline (notification_id, event, detail)
+    SELECT id, entry.event, entry.detail FROM fresh, LATERAL (VALUES
+      ('ACCEPTED', json_build_object('templateVersion', "templateVersion", 'locale', locale)),
+      ('SCHEDULED', json_build_object('dueAt', "sendAt"))) AS entry (event, detail)
+    WHERE entry.event = 'ACCEPTED' OR "sendAt" > now()),
+  announced AS (
+    INSERT INTO feed_in (notification_id, version, type, user_id, client_id, request_id, status, attempt)
+    SELECT id, 1, type, "userId", "clientId", "requestId", 'pending', 0 FROM fresh),
+  queued AS (
+    INSERT INTO outbox (notification_id, key, priority, due_at)
+    SELECT id, type, priority, greatest("sendAt", now()) FROM fresh)
+  SELECT key.client_id AS "clientId", key.request_id AS "requestId", key.notification_id AS id, key.hash, now() AS at FROM key
+  UNION ALL
+  SELECT k.client_id, k.request_id, k.notification_id, k.hash, NULL
+  FROM request_key k JOIN send ON k.client_id = send."clientId" AND k.request_id = send."requestId"`;
+
+/** Neither part may contain a control character, so this is unambiguous. */
+const nameOf = ({ clientId, requestId }: RequestKey) => `${clientId}\n${requestId}`;
+
+export type RequestKey = { clientId: string; requestId: string };
+export type AcceptedKey = { id: string; hash: Buffer };
+
+/** A row to insert; names as in ACCEPT. */
+export type NewNotification = RequestKey & {
+  id: string;
+  /** SHA-256 of the caller's input, hex. */
+  hash: string;
+  type: NotificationType;
+  userId: string;
+  templateCode: string;
+  templateVersion: number;
+  locale: string;
+  priority: number;
+  onAmbiguous: 'resend' | 'fail';
+  sendAt: Date | null;
+  expiresAt: Date | null;
+  sensitive: boolean;
+  address: string | null;
+  contactVersion: number;
+  /** The rendered Message, as JSON. */
+  message: string;
+  metadata: string;
+  correlationId: string;
+};
+
+/** `known`: the key belongs to an earlier send, whose id and hash these are. */
+export type Acceptance =
+  | { kind: 'new'; id: string; hash: Buffer; at: Date }
+  | { kind: 'known'; id: string; hash: Buffer }
+  | { kind: 'failed'; error: unknown };
+
+export type NotificationRow = Prisma.NotificationGetPayload<object>;
+export type SuppressionRow = Prisma.SuppressionGetPayload<object>;
+export type ProviderRow = {
+  type: string;
+  name: string;
+  state: string;
+  reason: string | null;
+  changedAt: Date;
+  workers: number;
+};
+export type AttemptRow = Prisma.AttemptGetPayload<object>;
+export type TimelineRow = Prisma.TimelineGetPayload<object>;
+export type { Message };

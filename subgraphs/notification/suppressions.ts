@@ -1,0 +1,41 @@
+import { v7 as uuidv7 } from 'uuid';
+import type { NotificationType } from '../../contracts/jobs.ts';
+import { refuse, type Refusal } from '../../platform/refusal.ts';
+import { faultOfLine, isUuid } from '../../platform/text.ts';
+import type { Viewer } from '../../platform/trust.ts';
+import type { SuppressInput } from './generated/graphql.ts';
+import type { NotificationStore, SuppressionRow } from './store.ts';
+
+/** Stops sending to an address, to a user, or to a user from one template. Doing it twice gives the first one back. */
+export async function suppress(
+  store: NotificationStore,
+  input: SuppressInput,
+  viewer: Viewer,
+): Promise<({ kind: 'suppression' } & SuppressionRow) | Refusal> {
+  const { address = null, userId = null, templateCode = null, reason } = input;
+  if ((address === null) === (userId === null))
+    return refuse('BAD_USER_INPUT', 'address or userId is required, and only one of them', 'address', 'REQUIRED');
+  if (userId !== null && !isUuid(userId)) return refuse('BAD_USER_INPUT', 'userId must be a UUID', 'userId', 'INVALID');
+  if (templateCode !== null && userId === null)
+    return refuse('BAD_USER_INPUT', 'templateCode goes with a userId', 'templateCode', 'INVALID');
+  for (const [field, text, max] of [
+    ['address', address, 4_096],
+    ['templateCode', templateCode, 200],
+    ['reason', reason, 1_000],
+  ] as const) {
+    const fault = text === null ? null : faultOfLine(text, { max });
+    if (fault !== null) return refuse('BAD_USER_INPUT', `${field} ${fault}`, field, 'INVALID');
+  }
+  const type: NotificationType = input.notificationType === 'EMAIL' ? 'email' : 'push';
+  const row = await store.insertSuppression({
+    id: uuidv7(),
+    type,
+    // A push token is case-sensitive.
+    address: type === 'email' ? (address?.toLowerCase() ?? null) : address,
+    userId: userId?.toLowerCase() ?? null,
+    templateCode,
+    reason,
+    createdBy: viewer.id,
+  });
+  return { kind: 'suppression', ...row };
+}

@@ -1,0 +1,168 @@
+import { NOTIFICATION_TYPES } from '../../contracts/jobs.ts';
+import type { TopologyNames } from '../../contracts/topology.ts';
+import type { Broker } from '../../platform/broker/broker.ts';
+import type { Running } from '../../platform/lifecycle.ts';
+import type { Logger } from '../../platform/logger.ts';
+import { isConnectionLost, withTransaction, type PoolClient } from '../../platform/postgres.ts';
+import {
+  findAttempts,
+  lockNotifications,
+  applyChanges,
+  changeOf,
+  type AttemptOutcome,
+  type Change,
+  type LockedRow,
+} from './outcomes.ts';
+import { requeueLong } from './outbox.ts';
+import { toChange, type ReportDependencies } from './report-status.ts';
+
+const INTERVAL_MS = 5_000;
+const PING_MS = 1_000;
+const BATCH = 100;
+/** A notification claimed this often without one attempt kills its workers. */
+const MAX_CLAIMS = 10;
+
+/**
+ * Starts looking for notifications whose worker is gone: their lease ran out and nobody reported. An outcome that the worker
+ * kept is applied; an open attempt has an unknown outcome; without an attempt the notification is simply due again. And for
+ * those that were published and that nobody has claimed for long.
+ */
+export function startSweeper(deps: SweepDependencies): Running {
+  const { log } = deps;
+  let stopped = false;
+  let running: Promise<void> | null = null;
+  let sweptAt = Date.now();
+  // While PostgreSQL was away no worker could report, so leases get one full turn of unbroken connection first. It is asked
+  // every second, or a short outage between two sweeps would go unseen.
+  let connectedSince = Date.now();
+
+  const sweep = async () => {
+    const askedAt = Date.now();
+    try {
+      await deps.pool.query('SELECT 1');
+      // A network that leads nowhere gives no error, only a late answer.
+      if (Date.now() - askedAt > PING_MS) connectedSince = Date.now();
+      if (Date.now() - connectedSince < deps.leaseSeconds * 1_000 || Date.now() - sweptAt < INTERVAL_MS) return;
+      sweptAt = Date.now();
+      while (!stopped && (await sweepOnce(deps)) === BATCH);
+      await requeueLost(deps);
+    } catch (error) {
+      if (isConnectionLost(error)) connectedSince = Date.now();
+      log.error({ err: error }, 'the sweep failed; the next one follows');
+    }
+  };
+  const timer = setInterval(() => {
+    if (stopped || running !== null) return;
+    running = sweep().finally(() => (running = null));
+  }, PING_MS);
+
+  return {
+    async stop() {
+      stopped = true;
+      clearInterval(timer);
+      await running;
+    },
+  };
+}
+
+/** Publishes again what the broker must have lost. */
+async function requeueLost({ pool, broker, names, counters, log, onQueued }: SweepDependencies): Promise<void> {
+  if (broker.state !== 'up') return;
+  for (const type of NOTIFICATION_TYPES) {
+    const requeued = await requeueLong(pool, type, (await broker.depth(names.queues[type])) === 0);
+    if (requeued === 0) continue;
+    counters.requeued.inc({ case: 'lost' }, requeued);
+    log.warn({ type, requeued }, 'published and not claimed for long: published again');
+    onQueued();
+  }
+}
+
+type SweepDependencies = ReportDependencies & {
+  leaseSeconds: number;
+  broker: Broker;
+  names: TopologyNames;
+  log: Logger;
+};
+
+/** @returns how many it ended or put back */
+export async function sweepOnce(deps: ReportDependencies & { log: Logger }): Promise<number> {
+  const changes = await withTransaction(deps.pool, async (client) => {
+    const { rows: locks } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
+      SWEEP_LOCK,
+    ]);
+    if (!locks[0]?.locked) return [];
+    const rows = await lockExpired(client);
+    if (rows.length === 0) return [];
+    const attempts = await findAttempts(client, rows);
+    const swept = rows.map((row): Change => {
+      const attempt = attempts.get(`${row.id}:${row.token}`);
+      // An attempt of this lease whose outcome counted already left the notification due again: that was another claim.
+      if (attempt === undefined || attempt.appliedAt !== null) return giveBack(row);
+      return toChange(
+        row,
+        row.token,
+        attempt.class === null ? UNKNOWN : { ...attempt, class: attempt.class },
+        true,
+        deps.schedule,
+      );
+    });
+    await applyChanges(client, swept);
+    return swept;
+  });
+  if (changes.length === 0) return 0;
+  const cases = countBy(changes, caseOf);
+  for (const [name, count] of Object.entries(cases)) deps.counters.swept.inc({ case: name }, count);
+  deps.log.warn(cases, 'leases ran out without a report');
+  deps.onQueued();
+  deps.onChanged();
+  return changes.length;
+}
+
+async function lockExpired(client: PoolClient): Promise<LockedRow[]> {
+  const { rows } = await client.query<{ id: string }>(
+    `SELECT id FROM notification WHERE status = 'pending' AND due_at <= now() AND lease_until <= now() ORDER BY due_at LIMIT ${BATCH}`,
+  );
+  if (rows.length === 0) return [];
+  const locked = await lockNotifications(
+    client,
+    rows.map(({ id }) => id),
+  );
+  // One that was claimed or reported since the look stays as it is.
+  return [...locked.values()].filter((row) => row.status === 'pending' && row.isExpired);
+}
+
+const caseOf = ({ attempt, status }: Change) => {
+  if (attempt === null) return status === 'failed' ? 'given_up' : 'given_back';
+  return attempt.reason === UNKNOWN.reason ? 'unknown' : 'kept';
+};
+
+function giveBack(row: LockedRow): Change {
+  const isPoison = row.claims >= MAX_CLAIMS;
+  return {
+    ...changeOf(row),
+    status: isPoison ? 'failed' : 'pending',
+    reason: isPoison ? 'RETRIES_EXHAUSTED' : null,
+    event: isPoison ? 'FAILED' : 'RETRY_SCHEDULED',
+    error: 'a worker claimed it and was gone before it sent anything',
+    isEvent: isPoison,
+    isGiveBack: true,
+    delayMs: isPoison ? null : 0,
+    isDeadLetter: isPoison,
+  };
+}
+
+const UNKNOWN: AttemptOutcome = {
+  class: 'unknown',
+  reason: 'the worker was gone before it told the outcome',
+  retryAfterSeconds: null,
+  providerMessageId: null,
+};
+
+const countBy = <T>(items: T[], keyOf: (item: T) => string) =>
+  items.reduce<Record<string, number>>(
+    (counts, item) => ({ ...counts, [keyOf(item)]: (counts[keyOf(item)] ?? 0) + 1 }),
+    {},
+  );
+
+/** Any constant; one sweeper at a time. */
+const SWEEP_LOCK = 7_201_128;

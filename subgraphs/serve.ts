@@ -1,0 +1,129 @@
+import { ApolloServer, type GraphQLRequest } from '@apollo/server';
+import {
+  ApolloServerPluginInlineTraceDisabled,
+  ApolloServerPluginLandingPageDisabled,
+} from '@apollo/server/plugin/disabled';
+import { buildSubgraphSchema, type GraphQLResolverMap } from '@apollo/subgraph';
+import { fastifyApolloHandler } from '@as-integrations/fastify';
+import type { FastifyRequest } from 'fastify';
+import { readFile } from 'node:fs/promises';
+import { parse } from 'graphql';
+import type { Authenticate } from '../platform/credentials.ts';
+import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
+import type { Running } from '../platform/lifecycle.ts';
+import type { Logger } from '../platform/logger.ts';
+import { registerMetrics, type Metrics } from '../platform/metrics.ts';
+import { createErrorMask } from '../platform/mask-error.ts';
+import { refuse, toGraphQLError } from '../platform/refusal.ts';
+import { registerRoutes } from '../platform/rest/register.ts';
+import type { RestRoute } from '../platform/rest/route.ts';
+import { sendProblem } from '../platform/problem.ts';
+import { createVerifier, type SignedContext } from '../platform/trust.ts';
+
+/** What every resolver gets: who asks, and the request's id. */
+export type SubgraphContext = SignedContext;
+
+export type SubgraphOptions = {
+  /** The folder name, and the service's name in logs: user, template, notification. */
+  name: 'user' | 'template' | 'notification';
+  host: string;
+  port: number;
+  /** The secret that callers sign with. */
+  secret: string;
+  /** The generated `Resolvers` of this subgraph's schema. */
+  resolvers: object;
+  log: Logger;
+  metrics?: Metrics;
+  /** Name → a call that rejects when that dependency is away. */
+  checks: Record<string, () => Promise<unknown>>;
+  rest?: { routes: readonly RestRoute[]; authenticate: Authenticate };
+};
+
+/**
+ * Serves one subgraph: signed GraphQL at /graphql, /health and /ready, and REST paths for whoever holds a key.
+ * @returns its port, and `stop`
+ */
+export async function serveSubgraph(options: SubgraphOptions): Promise<Running & { port: number }> {
+  const { log } = options;
+  const sdl = await readFile(new URL(`./${options.name}/schema.graphql`, import.meta.url), 'utf8');
+  const apollo = new ApolloServer<SubgraphContext>({
+    schema: buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers: options.resolvers as GraphQLResolverMap }]),
+    formatError: createErrorMask(log),
+    includeStacktraceInErrorResponses: false,
+    // Only signed requests arrive, and those no browser can send.
+    csrfPrevention: false,
+    introspection: true,
+    stringifyResult: JSON.stringify,
+    stopOnTerminationSignals: false,
+    logger: log,
+    plugins: [ApolloServerPluginInlineTraceDisabled(), ApolloServerPluginLandingPageDisabled()],
+  });
+  await apollo.start();
+
+  const app = createHttpServer(log, { bodyLimit: BODY_LIMIT_BYTES });
+  registerHealth(app, options.checks);
+  if (options.metrics !== undefined) registerMetrics(app, options.metrics);
+
+  await app.register(async (signed) => {
+    const verify = createVerifier(options.secret);
+    const contexts = new WeakMap<FastifyRequest, SubgraphContext>();
+    // The signature is over the body as it came.
+    signed.removeContentTypeParser('application/json');
+    signed.addContentTypeParser(
+      'application/json',
+      { parseAs: 'buffer' },
+      async (request: FastifyRequest, body: Buffer) => {
+        const context = verify({ method: request.method, path: request.url, body }, request.headers);
+        if (typeof context === 'string') throw new Untrusted(context);
+        contexts.set(request, context);
+        return JSON.parse(body.toString('utf8')) as unknown;
+      },
+    );
+    signed.setErrorHandler((error, request, reply) => {
+      if (!(error instanceof Untrusted)) throw error;
+      request.log.warn({ from: request.ip, why: error.message }, 'refused a request that is not from one of ours');
+      return sendProblem(reply, { code: 'UNAUTHENTICATED', detail: error.message });
+    });
+    // A request without a body has passed no parser.
+    signed.addHook('preHandler', async (request) => {
+      if (!contexts.has(request)) throw new Untrusted('the request is not signed');
+    });
+    signed.post(
+      '/graphql',
+      fastifyApolloHandler(apollo, {
+        context: async (request) => {
+          const context = contexts.get(request);
+          if (context === undefined) throw toGraphQLError(refuse('UNAUTHENTICATED', 'the request is not signed'));
+          return context;
+        },
+      }),
+    );
+  });
+
+  if (options.rest !== undefined) {
+    registerRoutes(app, options.rest.routes, {
+      authenticate: options.rest.authenticate,
+      execute: async (query, variables, contextValue) => {
+        const { body } = await apollo.executeOperation({ query, variables } as GraphQLRequest, { contextValue });
+        if (body.kind !== 'single') throw new Error('an incremental answer, which no operation of ours asks for');
+        return { data: body.singleResult.data, errors: body.singleResult.errors ?? [] };
+      },
+    });
+  }
+
+  const port = await listen(app, options.host, options.port);
+  return {
+    port,
+    async stop() {
+      await app.close();
+      await apollo.stop();
+    },
+  };
+}
+
+/** Bulk sends come with up to 1,000 items. */
+const BODY_LIMIT_BYTES = 4 * 1024 * 1024;
+
+class Untrusted extends Error {
+  override name = 'Untrusted';
+}

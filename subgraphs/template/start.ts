@@ -1,0 +1,33 @@
+import { ADMIN } from '../../contracts/scopes.ts';
+import { createAuthenticator } from '../../platform/credentials.ts';
+import { startAll } from '../../platform/lifecycle.ts';
+import { createLogger, type Logger } from '../../platform/logger.ts';
+import { createPool } from '../../platform/postgres.ts';
+import { serveSubgraph } from '../serve.ts';
+import type { TemplateConfig } from './config.ts';
+import { createResolvers } from './resolvers.ts';
+import { createRoutes } from './rest.ts';
+import { createStore } from './store.ts';
+
+/** Starts the template service (8002): templates_db, GraphQL and REST. */
+export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger } = {}) =>
+  startAll(async (started) => {
+    const log = overrides.log ?? createLogger('template', config.logLevel);
+    const pool = createPool(config.databaseUrl, { max: 10, log });
+    started.onStop('templates_db', () => pool.end());
+    const store = createStore(pool);
+    started.onStop('the Prisma client', () => store.stop());
+    const server = await serveSubgraph({
+      name: 'template',
+      host: config.host,
+      port: config.port,
+      secret: config.secret,
+      resolvers: createResolvers({ store }),
+      log,
+      checks: { postgres: () => pool.query('SELECT 1') },
+      rest: { routes: createRoutes(), authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }]) },
+    });
+    started.add('the server', server);
+    log.info({ port: server.port }, 'the template service is up');
+    return { port: server.port };
+  });

@@ -1,0 +1,54 @@
+import { DateTimeResolver } from 'graphql-scalars';
+import { orThrow, refuse, toGraphQLError } from '../../platform/refusal.ts';
+import { requireScope } from '../../platform/require-scope.ts';
+import { isUuid } from '../../platform/text.ts';
+import type { PreferencesCache } from './cache-preferences.ts';
+import { createUser } from './create-user.ts';
+import type { Resolvers } from './generated/graphql.ts';
+import type { UserStore } from './store.ts';
+
+/** `onDeleted` is called after the commit of a deletion: others must be told. */
+type UserDependencies = { store: UserStore; preferences: PreferencesCache; onDeleted: () => void };
+
+export const createResolvers = ({ store, preferences, onDeleted }: UserDependencies): Resolvers => ({
+  DateTime: DateTimeResolver,
+  Query: {
+    user: (_, { id }, { viewer }) => {
+      requireScope(viewer, 'users:read');
+      return isUuid(id) ? store.findUser(id) : null;
+    },
+  },
+  Mutation: {
+    createUser: async (_, { input }, { viewer }) => {
+      requireScope(viewer, 'users:write');
+      return orThrow(await createUser(store, input));
+    },
+    setPreferences: async (_, { userId, preferences: wanted }, { viewer }) => {
+      requireScope(viewer, 'users:write');
+      const user = isUuid(userId) ? await store.setPreferences(userId, wanted) : null;
+      if (user === null)
+        throw toGraphQLError(refuse('NOT_FOUND', 'userId: there is no such user', 'userId', 'NOT_FOUND'));
+      await preferences.fill(user);
+      return user;
+    },
+    deleteUser: async (_, { id }, { viewer }) => {
+      requireScope(viewer, 'users:write');
+      if (!isUuid(id) || !(await store.deleteUser(id))) {
+        throw toGraphQLError(refuse('NOT_FOUND', 'id: there is no such user', 'id', 'NOT_FOUND'));
+      }
+      onDeleted();
+      return true;
+    },
+  },
+  User: {
+    __resolveReference: async ({ id }, { viewer }) => {
+      requireScope(viewer, 'users:read');
+      const user = isUuid(id) ? await store.findUser(id) : null;
+      // A worker asks only when the cache has no answer.
+      if (user !== null && viewer.kind === 'worker') await preferences.fill(user);
+      return user;
+    },
+    pushToken: ({ pushTokens }) => pushTokens[0]?.token ?? null,
+    preferences: ({ emailEnabled, pushEnabled }) => ({ email: emailEnabled, push: pushEnabled }),
+  },
+});

@@ -1,0 +1,54 @@
+import { ADMIN } from '../../contracts/scopes.ts';
+import type { Cache } from '../../platform/cache/cache.ts';
+import { createRedisCache } from '../../platform/cache/redis.ts';
+import { createAuthenticator } from '../../platform/credentials.ts';
+import { createPool } from '../../platform/postgres.ts';
+import { startAll } from '../../platform/lifecycle.ts';
+import { createLogger, type Logger } from '../../platform/logger.ts';
+import { createServiceClient } from '../../platform/service-client.ts';
+import { serveSubgraph } from '../serve.ts';
+import { createPreferencesCache } from './cache-preferences.ts';
+import type { UserConfig } from './config.ts';
+import { createResolvers } from './resolvers.ts';
+import { createRoutes } from './rest.ts';
+import { startTellingOthers } from './tell-others.ts';
+import { createStore } from './store.ts';
+
+/** Erasing goes through every notification of a user. */
+const ERASE_TIMEOUT_MS = 10_000;
+
+/** Starts the user service (8001): users_db, the preference cache, GraphQL and REST. */
+export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: Logger } = {}) =>
+  startAll(async (started) => {
+    const log = overrides.log ?? createLogger('user', config.logLevel);
+    const pool = createPool(config.databaseUrl, { max: 10, log });
+    started.onStop('users_db', () => pool.end());
+    const cache = overrides.cache ?? started.add('cache', createRedisCache(config.redisUrl, log));
+
+    const store = createStore(pool);
+    started.onStop('the Prisma client', () => store.stop());
+    const preferences = createPreferencesCache(cache, config.cachePrefix, log);
+    const notifications = started.add(
+      'the notification client',
+      createServiceClient({
+        url: config.notificationUrl,
+        caller: 'user',
+        secret: config.notificationSecret,
+        timeoutMs: ERASE_TIMEOUT_MS,
+      }),
+    );
+    const others = started.add('the outbox', startTellingOthers({ store, preferences, notifications, log }));
+    const server = await serveSubgraph({
+      name: 'user',
+      host: config.host,
+      port: config.port,
+      secret: config.secret,
+      resolvers: createResolvers({ store, preferences, onDeleted: others.wake }),
+      log,
+      checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },
+      rest: { routes: createRoutes(), authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }]) },
+    });
+    started.add('the server', server);
+    log.info({ port: server.port }, 'the user service is up');
+    return { port: server.port };
+  });

@@ -1,0 +1,84 @@
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
+import { givenSent, givenTemplate, givenUser, sendBody } from './given.ts';
+import { startPrivateRabbitmq, type PrivateRabbitmq } from './services.ts';
+import { hasServices, startHerald, type Herald } from './start.ts';
+import { until } from './until.ts';
+
+const BACK = { timeoutMs: 20_000 };
+
+describe.skipIf(!hasServices || !inject('privateServices').rabbitmq)('without its broker', { timeout: 60_000 }, () => {
+  let rabbitmq: PrivateRabbitmq;
+  let herald: Herald;
+  beforeAll(async () => {
+    rabbitmq = await startPrivateRabbitmq();
+  });
+  afterEach(() => herald?.stop());
+  afterAll(() => rabbitmq?.stop());
+
+  const messageIds = async () => (await herald.mails()).map(({ MessageID }) => MessageID).sort();
+  const toMessageIds = (ids: string[]) => ids.map((id) => `${id}@herald.example`).sort();
+  const published = () =>
+    until(async () => (await herald.sql('notification', 'SELECT 1 FROM outbox')).length === 0, BACK);
+
+  test('a send is accepted all the same, and goes out when the broker is back', async () => {
+    herald = await startHerald({ amqpUrl: rabbitmq.url });
+    const user = await givenUser(herald);
+    const template = await givenTemplate(herald);
+    const first = await givenSent(herald, user, template);
+    await herald.drained();
+
+    await rabbitmq.kill9();
+    const ready = () => herald.rest('GET', `${herald.urlOf('notification')}/ready`);
+    await until(async () => (await ready()).status === 503);
+    expect((await ready()).body.checks).toMatchObject({ broker: { state: 'down' }, postgres: { state: 'up' } });
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => herald.rest('POST', '/api/v1/notifications/', sendBody(user, template))),
+    );
+    expect(answers.map(({ status }) => status)).toEqual(Array(20).fill(202));
+
+    await rabbitmq.restart();
+    await herald.drained(BACK);
+    const ids = [first, ...answers.map(({ body }) => body.notification_id)];
+    expect(await messageIds()).toEqual(toMessageIds(ids));
+  });
+
+  test('what it had published is published again when the broker has lost its data, and sent once', async () => {
+    herald = await startHerald({ amqpUrl: rabbitmq.url });
+    const user = await givenUser(herald);
+    const template = await givenTemplate(herald);
+    const sent = await givenSent(herald, user, template);
+    await herald.drained();
+    await herald.stopPart('email');
+    const waiting = await Promise.all(Array.from({ length: 20 }, () => givenSent(herald, user, template)));
+    await published();
+
+    for (const step of ['stop_app', 'reset', 'start_app']) await rabbitmq.ctl(step);
+    await herald.startPart('email');
+    await herald.drained(BACK);
+    expect(await messageIds()).toEqual(toMessageIds([sent, ...waiting]));
+    const queued = `SELECT count(*)::integer AS times FROM timeline WHERE event = 'QUEUED' GROUP BY notification_id ORDER BY 1`;
+    const times = (await herald.sql('notification', queued)).map((row) => row['times']);
+    expect(times).toEqual([1, ...Array<number>(20).fill(2)]);
+  });
+
+  test('a broker that keeps its data over a restart is sent nothing twice', async () => {
+    herald = await startHerald({ amqpUrl: rabbitmq.url });
+    const user = await givenUser(herald);
+    const template = await givenTemplate(herald);
+    await herald.stopPart('email');
+    const ids = await Promise.all(Array.from({ length: 20 }, () => givenSent(herald, user, template)));
+    await published();
+
+    await rabbitmq.restart();
+    const ready = () => herald.rest('GET', `${herald.urlOf('notification')}/ready`);
+    await until(async () => (await ready()).status === 200, BACK);
+    // The relay asks for the mark before it publishes, so this one comes after that.
+    const last = await givenSent(herald, user, template);
+    await published();
+    await herald.startPart('email');
+    await herald.drained(BACK);
+    expect(await messageIds()).toEqual(toMessageIds([...ids, last]));
+    const queued = `SELECT count(*)::integer AS times FROM timeline WHERE event = 'QUEUED'`;
+    expect(await herald.sql('notification', queued)).toEqual([{ times: 21 }]);
+  });
+});

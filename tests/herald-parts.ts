@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto';
+import { startGateway } from '../gateway/server.ts';
+import type { Broker } from '../platform/broker/broker.ts';
+import type { Cache } from '../platform/cache/cache.ts';
+import type { Running } from '../platform/lifecycle.ts';
+import { startNotification } from '../subgraphs/notification/start.ts';
+import { startTemplate } from '../subgraphs/template/start.ts';
+import { startUser } from '../subgraphs/user/start.ts';
+import { startWorker } from '../workers/start.ts';
+import type { Databases } from './databases.ts';
+import { createTestLogger } from './test-log.ts';
+
+/** In the order of their start: each one needs those before it. */
+export const PARTS = ['user', 'template', 'notification', 'gateway', 'email', 'push'] as const;
+export type Part = (typeof PARTS)[number];
+
+export type Overrides = {
+  leaseSeconds?: number;
+  retry?: { baseSeconds?: number; capSeconds?: number; maxAttempts?: number };
+  queueDepthMax?: number;
+  concurrency?: number;
+  providerTimeoutMs?: number;
+  smtpUrl?: string;
+  breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
+};
+
+type Surroundings = {
+  databases: Databases;
+  prefix: string;
+  amqpUrl: string;
+  redisUrl: string;
+  /** Shared by all parts when it is the embedded one; without it each part connects by itself, as in production. */
+  broker?: Broker;
+  cache?: Cache;
+  mailbox: { smtpUrl: string; url: string };
+  urlOf: (part: Part) => string;
+  overrides: Overrides;
+};
+
+/** Prepares the start of every part, wired as in production. */
+export function createParts({ databases, broker, cache, mailbox, urlOf, overrides, ...rest }: Surroundings) {
+  const host = '127.0.0.1';
+  const secrets = { user: secret(), template: secret(), notification: secret(), worker: secret(), admin: secret() };
+  const common = {
+    host,
+    logLevel: 'debug' as const,
+    adminApiKey: secrets.admin,
+    amqpUrl: rest.amqpUrl,
+    redisUrl: rest.redisUrl,
+    amqpPrefix: rest.prefix,
+    cachePrefix: rest.prefix,
+    queueType: 'classic' as const,
+    leaseSeconds: overrides.leaseSeconds ?? 30,
+  };
+  const startChannel = (
+    port: number,
+    channel: Parameters<typeof startWorker>[0]['channel'],
+  ): ReturnType<typeof startWorker> =>
+    startWorker(
+      {
+        ...common,
+        type: channel.type,
+        port,
+        channel,
+        databaseUrl: databases.urlOf('worker'),
+        gatewayUrl: urlOf('gateway'),
+        userUrl: urlOf('user'),
+        userSecret: secrets.user,
+        apiKey: secrets.worker,
+        concurrency: overrides.concurrency ?? 10,
+        providerTimeoutMs: overrides.providerTimeoutMs ?? 10_000,
+        breaker: { errorPercent: 50, minSends: 10, windowMs: 10_000, resetMs: 1_000, ...overrides.breaker },
+      },
+      { broker, cache, log: createTestLogger(`${channel.type}-worker`) },
+    );
+
+  const start: Record<Part, (port: number) => Promise<Running & { port: number }>> = {
+    user: (port) =>
+      startUser(
+        {
+          ...common,
+          port,
+          databaseUrl: databases.urlOf('user'),
+          secret: secrets.user,
+          notificationUrl: urlOf('notification'),
+          notificationSecret: secrets.notification,
+        },
+        { cache, log: createTestLogger('user') },
+      ),
+    template: (port) =>
+      startTemplate(
+        { ...common, port, databaseUrl: databases.urlOf('template'), secret: secrets.template },
+        { log: createTestLogger('template') },
+      ),
+    notification: (port) =>
+      startNotification(
+        {
+          ...common,
+          port,
+          databaseUrl: databases.urlOf('notification'),
+          queueDepthMax: overrides.queueDepthMax ?? 2_000,
+          userUrl: urlOf('user'),
+          templateUrl: urlOf('template'),
+          userSecret: secrets.user,
+          templateSecret: secrets.template,
+          secret: secrets.notification,
+          retention: { contentDays: 30, requestIdDays: 365, feedHours: 72, months: 24 },
+          retry: { baseSeconds: 0.2, capSeconds: 1, maxAttempts: 12, ...overrides.retry },
+        },
+        { broker, log: createTestLogger('notification') },
+      ),
+    gateway: (port) =>
+      startGateway(
+        {
+          ...common,
+          port,
+          services: {
+            user: { url: urlOf('user'), secret: secrets.user },
+            template: { url: urlOf('template'), secret: secrets.template },
+            notification: { url: urlOf('notification'), secret: secrets.notification },
+          },
+          workerApiKey: secrets.worker,
+        },
+        { log: createTestLogger('gateway') },
+      ),
+    email: (port) =>
+      startChannel(port, {
+        type: 'email',
+        provider: 'smtp',
+        smtpUrl: overrides.smtpUrl ?? mailbox.smtpUrl,
+        from: { name: 'Herald', address: 'no-reply@herald.example' },
+      }),
+    push: (port) => startChannel(port, { type: 'push', provider: 'sandbox', recordUrl: `${mailbox.url}/api/v1/push` }),
+  };
+  return { start, secrets };
+}
+
+const secret = () => randomBytes(18).toString('base64url');

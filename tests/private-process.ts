@@ -1,0 +1,75 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { createServer } from 'node:net';
+
+/**
+ * Starts a program that can't outlive this process, however this process ends: a shell of the same process group waits
+ * on a pipe that only this process holds, and kills the group when the pipe breaks. The program runs in a session of
+ * its own, so Ctrl-C doesn't reach it before the tests have ended.
+ * @param logFile where its output goes
+ */
+export function startProcess(
+  command: string,
+  args: string[],
+  { env, logFile }: { env?: NodeJS.ProcessEnv; logFile: string },
+): PrivateProcess {
+  const log = openSync(logFile, 'a');
+  const child = spawn('/bin/sh', ['-c', TIED_TO_PIPE, 'sh', command, ...args], {
+    detached: true,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', log, log, 'pipe'],
+  });
+  closeSync(log);
+  const { pid } = child;
+  if (pid === undefined) throw new Error(`could not start ${command}`);
+  const exited = once(child, 'exit');
+  holdPipe(child);
+
+  return {
+    pid,
+    running: () => child.exitCode === null && child.signalCode === null,
+    async kill() {
+      killGroup(pid);
+      child.ref();
+      await exited;
+    },
+  };
+}
+
+/** A TCP port of 127.0.0.1 that nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no TCP address');
+  return address.port;
+}
+
+/** Lets this process end although the child still runs; its end breaks the pipe at file descriptor 3. */
+export function holdPipe(child: ChildProcess): void {
+  const pipe = child.stdio[3];
+  pipe?.on('error', () => {});
+  if (pipe && 'unref' in pipe && typeof pipe.unref === 'function') pipe.unref();
+  child.unref();
+}
+
+export function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+  }
+}
+
+/** `exec` keeps the pid; the subshell stays in the group and has the read end of the pipe. */
+const TIED_TO_PIPE = '( read -r _ <&3; kill -KILL 0 ) & exec "$@" 3<&-';
+
+export type PrivateProcess = {
+  pid: number;
+  running(): boolean;
+  /** SIGKILL to the whole process group; resolves when it is gone. */
+  kill(): Promise<void>;
+};

@@ -1,0 +1,125 @@
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { readConfig as readGatewayConfig } from '../../gateway/config.ts';
+import { ConfigError, count, logLevel, parseEnv, port, secret, serviceUrl, url } from '../../platform/env.ts';
+import { readConfig as readNotificationConfig } from '../../subgraphs/notification/config.ts';
+import { readConfig as readWorkerConfig } from '../../workers/config.ts';
+
+const shape = {
+  NAME: z.string().default('herald'),
+  PORT: port(8000),
+  COUNT: count(5, { min: 2, max: 10 }),
+  DATABASE_URL: url('postgresql', 'postgres').describe('the URL of the database'),
+  PEER_URL: serviceUrl('http://127.0.0.1:8001'),
+  SECRET: secret('what callers sign with'),
+  LOG_LEVEL: logLevel,
+};
+const required = { DATABASE_URL: 'postgres://u:p@host/db', SECRET: '0123456789abcdef' };
+
+const faultsOf = (read: () => unknown): string[] => {
+  try {
+    read();
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults;
+    throw error;
+  }
+};
+
+test('what is not set, or empty, has its default', () => {
+  expect(parseEnv(shape, { ...required, PORT: '', NAME: undefined })).toEqual({
+    ...required,
+    NAME: 'herald',
+    PORT: 8000,
+    COUNT: 5,
+    PEER_URL: 'http://127.0.0.1:8001',
+    LOG_LEVEL: 'info',
+  });
+});
+
+test('text becomes numbers, and a base URL loses its slash', () => {
+  const env = { ...required, PORT: '0', COUNT: '10', PEER_URL: 'https://peer.example/herald//' };
+  expect(parseEnv(shape, env)).toMatchObject({ PORT: 0, COUNT: 10, PEER_URL: 'https://peer.example/herald' });
+});
+
+test.each([
+  ['PORT', 'http', 'PORT is wrong: must be a port number, 0 to 65535'],
+  ['PORT', '80.5', 'PORT is wrong: must be a whole number'],
+  ['PORT', '65536', /^PORT is wrong: .*65535/],
+  ['PORT', '-1', /^PORT is wrong: /],
+  ['COUNT', '1', 'COUNT is wrong: must be at least 2'],
+  ['COUNT', '11', 'COUNT is wrong: must be at most 10'],
+  ['COUNT', 'many', 'COUNT is wrong: must be a number'],
+  [
+    'DATABASE_URL',
+    'mysql://host/db',
+    'DATABASE_URL is wrong: must be a URL that starts with postgresql:// or postgres://',
+  ],
+  ['DATABASE_URL', 'host/db', /^DATABASE_URL is wrong: must be a URL/],
+  ['DATABASE_URL', '', 'DATABASE_URL is not set: the URL of the database'],
+  ['PEER_URL', 'ftp://peer', /^PEER_URL is wrong: must be a URL that starts with http:\/\/ or https:\/\//],
+  ['SECRET', 'short', 'SECRET is wrong: must have at least 16 characters'],
+  ['SECRET', undefined, 'SECRET is not set: what callers sign with'],
+  ['LOG_LEVEL', 'loud', /^LOG_LEVEL is wrong: must be trace, debug/],
+])('%s=%s: %s', (name, value, message) => {
+  const faults = faultsOf(() => parseEnv(shape, { ...required, [name]: value }));
+  expect(faults).toHaveLength(1);
+  expect(faults[0]).toMatch(message);
+});
+
+test('every fault is told at once, each by its variable, and no value is told', () => {
+  const faults = faultsOf(() => parseEnv(shape, { PORT: 'x', SECRET: 'hunter2', COUNT: '0' }));
+  expect(faults.map((fault) => fault.split(' ')[0]).sort()).toEqual(['COUNT', 'DATABASE_URL', 'PORT', 'SECRET']);
+  expect(faults.join()).not.toContain('hunter2');
+});
+
+describe('the services', () => {
+  test.each([
+    ['gateway', () => readGatewayConfig({})],
+    ['notification', () => readNotificationConfig({})],
+    ['worker', () => readWorkerConfig({}, 'email')],
+  ])('the %s names each variable that it misses, once', (_, read) => {
+    const names = faultsOf(read).map((fault) => /^([A-Z_]+) is not set: ./.exec(fault)?.[1]);
+    expect(names.length).toBeGreaterThan(2);
+    expect(names).not.toContain(undefined);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  const worker = {
+    NOTIFICATIONS_DATABASE_URL: 'postgres://h/n',
+    AMQP_URL: 'amqp://h',
+    REDIS_URL: 'redis://h',
+    USER_SECRET: '0123456789abcdef',
+    WORKER_API_KEY: '0123456789abcdef',
+    SMTP_URL: 'smtp://h',
+  };
+
+  test('a worker without a type says how to start it', () => {
+    expect(faultsOf(() => readWorkerConfig(worker, undefined))).toEqual([expect.stringContaining('-- email')]);
+    expect(faultsOf(() => readWorkerConfig(worker, 'sms'))).toEqual([expect.stringContaining('-- email')]);
+  });
+
+  test('a provider may take half of the lease at most', () => {
+    const env = { ...worker, LEASE_SECONDS: '20', PROVIDER_TIMEOUT_SECONDS: '11' };
+    expect(faultsOf(() => readWorkerConfig(env, 'email'))).toEqual([
+      'PROVIDER_TIMEOUT_SECONDS is wrong: it must be at most half of LEASE_SECONDS (20)',
+    ]);
+    const enough = { ...env, PROVIDER_TIMEOUT_SECONDS: '10' };
+    expect(readWorkerConfig(enough, 'email')).toMatchObject({ providerTimeoutMs: 10_000 });
+  });
+
+  test.each([
+    [undefined, { name: 'Herald', address: 'herald@localhost' }],
+    ['Shop <no-reply@shop.example>', { name: 'Shop', address: 'no-reply@shop.example' }],
+    ['"The Shop" <no-reply@shop.example>', { name: 'The Shop', address: 'no-reply@shop.example' }],
+    ['no-reply@shop.example', { name: '', address: 'no-reply@shop.example' }],
+  ])('MAIL_FROM=%s is %o', (from, expected) => {
+    expect(readWorkerConfig({ ...worker, MAIL_FROM: from }, 'email').channel).toMatchObject({ from: expected });
+  });
+
+  test('a MAIL_FROM without an address is refused by name', () => {
+    expect(faultsOf(() => readWorkerConfig({ ...worker, MAIL_FROM: 'The Shop' }, 'email'))).toEqual([
+      'MAIL_FROM is wrong: must be an address such as Herald <no-reply@example.com>',
+    ]);
+  });
+});

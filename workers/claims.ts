@@ -1,0 +1,93 @@
+import type { Message } from '../contracts/message.ts';
+import type { NotificationType } from '../contracts/jobs.ts';
+import type { OutcomeClass } from '../contracts/report.ts';
+import { createBatcher } from '../platform/batch.ts';
+import type { Pool } from '../platform/postgres.ts';
+
+/** A worker's right to one notification, with what it has to send. */
+export type Claim = {
+  id: string;
+  token: number;
+  type: NotificationType;
+  userId: string;
+  contactVersion: number;
+  /** By the database's clock. */
+  isExpired: boolean;
+  isSuppressed: boolean;
+  correlationId: string | null;
+  /** Null when the content was erased. */
+  message: Message | null;
+};
+
+export type Claims = ReturnType<typeof createClaims>;
+
+/** The SQL functions that a worker may call, each grouped over concurrent jobs. */
+export function createClaims(pool: Pool, leaseSeconds: number) {
+  return {
+    /** Null when there is nothing to do: not pending, not due yet, or leased to another worker. */
+    claim: createBatcher(async (ids: string[]): Promise<(Claim | null)[]> => {
+      const unique = [...new Set(ids)];
+      const { rows } = await pool.query<Claim>({
+        name: 'claim-jobs',
+        text: `SELECT id, token, type, user_id AS "userId", contact_version AS "contactVersion", is_expired AS "isExpired", is_suppressed AS "isSuppressed",
+                 correlation_id AS "correlationId", message
+               FROM claim_jobs($1, $2)`,
+        values: [unique, leaseSeconds],
+      });
+      const claims = new Map(rows.map((row) => [row.id, row]));
+      // Of two messages with one id, the first takes the claim.
+      return ids.map((id) => {
+        const claim = claims.get(id) ?? null;
+        claims.delete(id);
+        return claim;
+      });
+    }, BATCH),
+
+    /** The attempt's number; null when the claim is no longer ours: then nothing may be sent. */
+    startAttempt: createBatcher(
+      async (starts: { id: string; token: number; provider: string }[]): Promise<(number | null)[]> => {
+        const { rows } = await pool.query<{ id: string; number: number }>({
+          name: 'start-attempts',
+          text: 'SELECT id, number FROM start_attempts($1, $2, $3, $4)',
+          values: [
+            starts.map(({ id }) => id),
+            starts.map(({ token }) => token),
+            starts.map(({ provider }) => provider),
+            leaseSeconds,
+          ],
+        });
+        const numbers = new Map(rows.map((row) => [row.id, row.number]));
+        return starts.map(({ id }) => numbers.get(id) ?? null);
+      },
+      BATCH,
+    ),
+
+    /** Keeps an outcome in its attempt, for the sweeper. False when that attempt is closed already: then only a report can tell. */
+    keepOutcome: createBatcher(async (outcomes: KeptOutcome[]): Promise<boolean[]> => {
+      const { rows } = await pool.query<{ id: string }>('SELECT id FROM keep_outcomes($1)', [JSON.stringify(outcomes)]);
+      return outcomes.map((outcome) => rows.some(({ id }) => id === outcome.notification_id));
+    }, BATCH),
+
+    /** Gives back claims that came to nothing; the notifications are due again after the delay. */
+    release: createBatcher(async (claims: { id: string; token: number }[]): Promise<true[]> => {
+      await pool.query('SELECT id FROM release_claims($1, $2, $3)', [
+        claims.map(({ id }) => id),
+        claims.map(({ token }) => token),
+        RELEASE_DELAY_MS,
+      ]);
+      return claims.map(() => true);
+    }, BATCH),
+  };
+}
+
+const BATCH = { maxItems: 100 };
+const RELEASE_DELAY_MS = 5_000;
+
+export type KeptOutcome = {
+  notification_id: string;
+  token: number;
+  class: OutcomeClass;
+  reason: string | null;
+  retry_after_seconds: number | null;
+  provider_message_id: string | null;
+};

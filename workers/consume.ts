@@ -1,0 +1,82 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { parseJob, type NotificationType } from '../contracts/jobs.ts';
+import type { TopologyNames } from '../contracts/topology.ts';
+import type { Broker, Consumer, IncomingMessage } from '../platform/broker/broker.ts';
+import type { Logger } from '../platform/logger.ts';
+import type { Claim, Claims } from './claims.ts';
+import type { Counters } from './counters.ts';
+import type { Outcome } from './deliver.ts';
+
+type ConsumeDependencies = {
+  broker: Broker;
+  names: TopologyNames;
+  claims: Claims;
+  deliver: (claim: Claim) => Promise<Outcome | null>;
+  report: (claim: Claim, outcome: Outcome) => Promise<void>;
+  concurrency: number;
+  counters: Counters;
+  log: Logger;
+  signal: AbortSignal;
+};
+
+/** Starts taking jobs: claim, deliver, report, ack. A message is acked only after its outcome is recorded. */
+export function startConsuming(type: NotificationType, deps: ConsumeDependencies): Consumer {
+  const { broker, names, log } = deps;
+  return broker.consume(names.queues[type], { concurrency: deps.concurrency }, async (message) => {
+    const job = parseJob(message.body);
+    if (job === null) {
+      deps.counters.poison.inc({ type });
+      return rejectPoison(message, deps);
+    }
+    const claim = await claimPatiently(job.notificationId, deps);
+    if (claim === 'stopping') return 'requeue';
+    // Not pending, not due or another worker's: an early or repeated message.
+    if (claim === null) return 'ack';
+
+    const since = performance.now();
+    const outcome = await deps.deliver(claim);
+    deps.counters.handled.inc({ type, class: outcome?.class ?? 'lost' });
+    if (outcome === null) return 'ack';
+    await deps.report(claim, outcome);
+    log.info(
+      {
+        notificationId: claim.id,
+        correlationId: claim.correlationId,
+        class: outcome.class,
+        reason: outcome.reason,
+        ms: Math.round(performance.now() - since),
+      },
+      'notification handled',
+    );
+    return 'ack';
+  });
+}
+
+/** While PostgreSQL is away the message is held: this worker takes no other. */
+async function claimPatiently(
+  id: string,
+  { claims, log, signal }: ConsumeDependencies,
+): Promise<Claim | null | 'stopping'> {
+  for (;;) {
+    try {
+      return await claims.claim(id);
+    } catch (error) {
+      if (signal.aborted) return 'stopping';
+      log.error({ err: error, notificationId: id }, 'PostgreSQL does not answer; holding the job and trying on');
+      await wait(1_000 * Math.random());
+    }
+  }
+}
+
+/** Nothing a worker does makes such a message readable: it goes where people look, and stops nothing. */
+async function rejectPoison(
+  message: IncomingMessage,
+  { broker, names, log }: ConsumeDependencies,
+): Promise<'ack' | 'requeue'> {
+  log.error(
+    { body: message.body.toString('utf8').slice(0, 200) },
+    'a message that is not a job went to the failed queue',
+  );
+  const result = await broker.publish({ exchange: names.direct, key: 'failed', body: message.body });
+  return result === 'confirmed' ? 'ack' : 'requeue';
+}

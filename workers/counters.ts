@@ -1,0 +1,34 @@
+import { Counter, Gauge } from 'prom-client';
+import type { Metrics } from '../platform/metrics.ts';
+import type { CircuitState, GuardedProvider } from './breaker.ts';
+
+/** What an operator wants to see of a worker. */
+export function createCounters(metrics: Metrics, provider: GuardedProvider) {
+  const STATES: CircuitState[] = ['closed', 'half_open', 'open', 'paused'];
+  new Gauge({
+    name: 'herald_circuit_state',
+    help: '1 for the state that the circuit of a provider is in',
+    labelNames: ['provider', 'state'],
+    registers: [metrics],
+    collect() {
+      for (const state of STATES)
+        this.set({ provider: provider.name, state }, provider.state().state === state ? 1 : 0);
+    },
+  });
+  return {
+    handled: new Counter({
+      name: 'herald_handled_total',
+      help: 'Claimed notifications by what became of them: an outcome class, or lost (the lease went to another worker)',
+      labelNames: ['type', 'class'],
+      registers: [metrics],
+    }),
+    poison: new Counter({
+      name: 'herald_poison_total',
+      help: 'Messages on the queue that are no jobs',
+      labelNames: ['type'],
+      registers: [metrics],
+    }),
+  };
+}
+
+export type Counters = ReturnType<typeof createCounters>;

@@ -1,0 +1,38 @@
+import { request } from 'undici';
+import type { PushMessage } from '../../contracts/message.ts';
+import type { Logger } from '../../platform/logger.ts';
+import type { Provider } from '../provider.ts';
+
+/**
+ * Sends nothing: records what would have been sent, at the mailbox's page when `recordUrl` names it, else in the log.
+ */
+export const createSandboxProvider = ({
+  recordUrl,
+  log,
+}: {
+  recordUrl: string | null;
+  log: Logger;
+}): Provider<PushMessage> => ({
+  name: 'sandbox',
+  async send({ type: _, ...message }, { notificationId, signal }) {
+    if (recordUrl === null) {
+      log.info({ notificationId, title: message.title }, 'the sandbox would have sent this push message');
+      return { class: 'accepted', providerMessageId: notificationId };
+    }
+    try {
+      const response = await request(recordUrl, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ notificationId, ...message }),
+        signal,
+      });
+      await response.body.dump();
+      if (response.statusCode >= 400)
+        return { class: 'transient', reason: `the mailbox answered ${response.statusCode}` };
+      return { class: 'accepted', providerMessageId: notificationId };
+    } catch (error) {
+      return { class: 'transient', reason: error instanceof Error ? error.message : String(error) };
+    }
+  },
+  stop: async () => {},
+});

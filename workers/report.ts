@@ -1,0 +1,137 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { Agent, request } from 'undici';
+import {
+  MAX_REPORTS,
+  MAX_REPORTS_BYTES,
+  toReportedStatus,
+  type StatusReport,
+  type StatusReportAnswer,
+} from '../contracts/report.ts';
+import type { NotificationType } from '../contracts/jobs.ts';
+import { createBatcher } from '../platform/batch.ts';
+import type { Logger } from '../platform/logger.ts';
+import type { Claim, Claims, KeptOutcome } from './claims.ts';
+import type { Outcome } from './deliver.ts';
+
+/** How long the gateway is tried before an outcome is kept in the database. */
+const REPORT_FOR_MS = 2_000;
+const REPORT_PAUSE_MS = 200;
+
+/**
+ * Creates the reporter: outcomes go to the gateway's status path, grouped. When the gateway does not take them within 2 s they
+ * are kept in their attempts, where the sweeper finds them; with PostgreSQL away too, both are tried until one answers.
+ * @param options.signal aborted when the process must end: what can't be told then stays for the sweeper
+ */
+export function createReporter(options: {
+  type: NotificationType;
+  gatewayUrl: string;
+  apiKey: string;
+  claims: Claims;
+  log: Logger;
+  signal: AbortSignal;
+}) {
+  const { log, signal } = options;
+  const url = `${options.gatewayUrl}/api/v1/${options.type}/status/`;
+  const dispatcher = new Agent({ connections: 8, pipelining: 1, keepAliveTimeout: 10_000, connectTimeout: 1_000 });
+
+  const post = createBatcher(
+    async (reports: StatusReport[]): Promise<StatusReportAnswer[]> => {
+      const response = await request(url, {
+        method: 'POST',
+        dispatcher,
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${options.apiKey}` },
+        body: JSON.stringify(reports),
+        signal: AbortSignal.timeout(REPORT_FOR_MS),
+      });
+      const body: unknown = await response.body.json();
+      if (response.statusCode !== 200)
+        throw new Error(`the gateway answered ${response.statusCode}: ${JSON.stringify(body).slice(0, 500)}`);
+      return body as StatusReportAnswer[];
+    },
+    // The commas and brackets count too.
+    { maxItems: MAX_REPORTS, weigh: (report) => sizeOf(report) + 1, maxWeight: MAX_REPORTS_BYTES - 2 },
+  );
+
+  const tell = async (report: StatusReport, until: number): Promise<boolean> => {
+    for (;;) {
+      try {
+        const { code, message } = await post(report);
+        if (code !== 200)
+          log.warn({ notificationId: report.notification_id, code, why: message }, 'the report was not taken');
+        return true;
+      } catch (error) {
+        if (Date.now() + REPORT_PAUSE_MS >= until || signal.aborted) {
+          log.warn(
+            { err: error, notificationId: report.notification_id },
+            'the gateway takes no reports; the outcome is kept in the database',
+          );
+          return false;
+        }
+        await wait(REPORT_PAUSE_MS * (0.5 + Math.random()));
+      }
+    }
+  };
+
+  const keep = async (kept: KeptOutcome): Promise<boolean> => {
+    try {
+      return await options.claims.keepOutcome(kept);
+    } catch (error) {
+      log.error(
+        { err: error, notificationId: kept.notification_id },
+        'neither the gateway nor PostgreSQL takes the outcome; trying on',
+      );
+      return false;
+    }
+  };
+
+  const release = async (claim: Claim): Promise<boolean> => {
+    try {
+      return await options.claims.release({ id: claim.id, token: claim.token });
+    } catch (error) {
+      log.error(
+        { err: error, notificationId: claim.id },
+        'neither the gateway nor PostgreSQL takes the outcome; trying on',
+      );
+      return false;
+    }
+  };
+
+  return {
+    /** Resolves when the outcome is recorded somewhere, or when the process must end. */
+    async report(claim: Claim, outcome: Outcome): Promise<void> {
+      const report = toReport(claim, outcome);
+      while (!(await tell(report, Date.now() + REPORT_FOR_MS))) {
+        // Without an attempt there is no row to keep it in, and nothing was sent: the notification is due again.
+        if (outcome.hasAttempt ? await keep(toKept(claim, outcome)) : await release(claim)) return;
+        if (signal.aborted) return;
+        await wait(1_000 * Math.random());
+      }
+    },
+    stop: () => dispatcher.close(),
+  };
+}
+
+const sizeOf = (report: StatusReport) => Buffer.byteLength(JSON.stringify(report));
+
+const toReport = (claim: Claim, outcome: Outcome): StatusReport => ({
+  notification_id: claim.id,
+  status: toReportedStatus(outcome.class),
+  timestamp: new Date().toISOString(),
+  attempt: {
+    token: claim.token,
+    class: outcome.class,
+    ...(outcome.reason !== null && { reason: outcome.reason }),
+    ...(outcome.retryAfterSeconds !== null && { retry_after_seconds: outcome.retryAfterSeconds }),
+    ...(outcome.provider !== null && { provider: outcome.provider }),
+    ...(outcome.providerMessageId !== null && { provider_message_id: outcome.providerMessageId }),
+  },
+});
+
+const toKept = (claim: Claim, outcome: Outcome): KeptOutcome => ({
+  notification_id: claim.id,
+  token: claim.token,
+  class: outcome.class,
+  reason: outcome.reason,
+  retry_after_seconds: outcome.retryAfterSeconds,
+  provider_message_id: outcome.providerMessageId,
+});
