@@ -9,7 +9,7 @@ const subgraphs = ['user', 'template', 'notification'].filter((name) => existsSy
 
 /** Parent types of resolvers, where they differ from the schema's: `{ notification: { Notification: '../store.ts#NotificationRow' } }`. */
 const mappers: Record<string, Record<string, string>> = {
-  user: { User: '../store.ts#UserRow' },
+  user: { User: '../store.ts#UserRow', PushToken: '../store.ts#PushTokenRow' },
   template: {
     Template: '../store.ts#TemplateRow',
     TemplateVersion: '../store.ts#VersionRow',

@@ -4,20 +4,35 @@ export type EmailMessage = {
   to: { name: string; address: string };
   subject: string;
   html: string;
-  text: string | null;
+  text: string;
+  /** Where one click ends these mails (RFC 8058); null where the template offers none. */
+  unsubscribeUrl: string | null;
 };
 
 export type PushMessage = {
   type: 'push';
-  tokens: string[];
+  tokens: PushToken[];
   title: string;
   body: string;
   image: string | null;
   link: string | null;
   data: Record<string, unknown> | null;
+  /** How long a push service may keep it for a device that is away. */
+  ttlSeconds: number | null;
+  /** A newer message of the same key takes this one's place on the device. */
+  collapseKey: string | null;
 };
 
+export const PUSH_TOKEN_KINDS = ['fcm', 'webpush', 'onesignal'] as const;
+export type PushTokenKind = (typeof PUSH_TOKEN_KINDS)[number];
+
+/** `token`: an FCM registration token, a PushSubscription as JSON, or a OneSignal subscription id. */
+export type PushToken = { id: string; kind: PushTokenKind; token: string };
+
 export type Message = EmailMessage | PushMessage;
+
+/** A push message to one of its devices. */
+export type DeviceMessage = Omit<PushMessage, 'tokens'> & { token: PushToken };
 
 /** Bytes of a rendered message, as JSON. */
 export const MESSAGE_LIMIT_BYTES = { email: 256 * 1024, push: 4 * 1024 } as const;

@@ -1,5 +1,8 @@
 import { z } from 'zod';
 
+/** Devices of one user; more than anybody has. */
+export const MAX_TARGETS = 50;
+
 /** What an attempt ended as (docs/protocol.md, "Status report"). */
 export const OUTCOME_CLASSES = [
   'accepted',
@@ -15,6 +18,14 @@ export type OutcomeClass = (typeof OUTCOME_CLASSES)[number];
 export const STATUSES = ['pending', 'delivered', 'failed'] as const;
 export type Status = (typeof STATUSES)[number];
 
+/** What became of one target of an attempt; `target`: the e-mail address, or the id of a push token. */
+export const targetResultSchema = z.strictObject({
+  target: z.string().max(320),
+  class: z.enum(OUTCOME_CLASSES),
+  reason: z.string().max(1_000).optional(),
+});
+export type TargetResult = z.infer<typeof targetResultSchema>;
+
 /** The body of `POST /api/v1/{notification_type}/status/`; `attempt` comes from workers only. */
 export const statusReportSchema = z.strictObject({
   notification_id: z.string(),
@@ -29,6 +40,7 @@ export const statusReportSchema = z.strictObject({
       retry_after_seconds: z.int().min(0).optional(),
       provider: z.string().max(100).optional(),
       provider_message_id: z.string().max(1_000).optional(),
+      results: z.array(targetResultSchema).max(MAX_TARGETS).optional(),
     })
     .optional(),
 });

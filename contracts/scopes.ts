@@ -2,6 +2,7 @@
 export const SCOPES = [
   'users:read',
   'users:write',
+  'users:bury-tokens',
   'templates:read',
   'templates:write',
   'notifications:read',
@@ -26,5 +27,5 @@ export const USER_SERVICE = { kind: 'service', id: 'user', scopes: ['notificatio
 export const NOTIFICATION_SERVICE = {
   kind: 'service',
   id: 'notification',
-  scopes: ['users:read', 'templates:read'],
+  scopes: ['users:read', 'users:bury-tokens', 'templates:read'],
 } as const;

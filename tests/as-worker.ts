@@ -15,8 +15,8 @@ export async function startAttempt(
   token: number,
   leaseSeconds = 60,
 ): Promise<number | undefined> {
-  const open = 'SELECT number FROM start_attempts($1::uuid[], $2::integer[], $3::text[], $4)';
-  const rows = await herald.sql('worker', open, [[id], [token], ['smtp'], leaseSeconds]);
+  const starts = JSON.stringify([{ id, token, provider: 'smtp', ended: null }]);
+  const rows = await herald.sql('worker', 'SELECT number FROM start_attempts($1, $2)', [starts, leaseSeconds]);
   return rows[0]?.['number'];
 }
 

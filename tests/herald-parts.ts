@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { NotificationType } from '../contracts/jobs.ts';
 import { startGateway } from '../gateway/server.ts';
 import type { Broker } from '../platform/broker/broker.ts';
 import type { Cache } from '../platform/cache/cache.ts';
@@ -21,6 +22,10 @@ export type Overrides = {
   concurrency?: number;
   providerTimeoutMs?: number;
   smtpUrl?: string;
+  emailProviders?: string[];
+  pushProviders?: string[];
+  /** Variables of the providers. */
+  providerEnv?: Record<string, string>;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
 };
 
@@ -54,14 +59,17 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
   };
   const startChannel = (
     port: number,
-    channel: Parameters<typeof startWorker>[0]['channel'],
+    type: NotificationType,
+    providers: string[],
+    providerEnv: Record<string, string>,
   ): ReturnType<typeof startWorker> =>
     startWorker(
       {
         ...common,
-        type: channel.type,
+        type,
         port,
-        channel,
+        providers,
+        providerEnv: { ...providerEnv, ...overrides.providerEnv },
         databaseUrl: databases.urlOf('worker'),
         gatewayUrl: urlOf('gateway'),
         userUrl: urlOf('user'),
@@ -71,7 +79,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
         providerTimeoutMs: overrides.providerTimeoutMs ?? 10_000,
         breaker: { errorPercent: 50, minSends: 10, windowMs: 10_000, resetMs: 1_000, ...overrides.breaker },
       },
-      { broker, cache, log: createTestLogger(`${channel.type}-worker`) },
+      { broker, cache, log: createTestLogger(`${type}-worker`) },
     );
 
   const start: Record<Part, (port: number) => Promise<Running & { port: number }>> = {
@@ -124,13 +132,14 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
         { log: createTestLogger('gateway') },
       ),
     email: (port) =>
-      startChannel(port, {
-        type: 'email',
-        provider: 'smtp',
-        smtpUrl: overrides.smtpUrl ?? mailbox.smtpUrl,
-        from: { name: 'Herald', address: 'no-reply@herald.example' },
+      startChannel(port, 'email', overrides.emailProviders ?? ['smtp'], {
+        SMTP_URL: overrides.smtpUrl ?? mailbox.smtpUrl,
+        MAIL_FROM: 'Herald <no-reply@herald.example>',
       }),
-    push: (port) => startChannel(port, { type: 'push', provider: 'sandbox', recordUrl: `${mailbox.url}/api/v1/push` }),
+    push: (port) =>
+      startChannel(port, 'push', overrides.pushProviders ?? ['sandbox'], {
+        PUSH_SANDBOX_URL: `${mailbox.url}/api/v1/push`,
+      }),
   };
   return { start, secrets };
 }

@@ -1,7 +1,6 @@
 import CircuitBreaker from 'opossum';
-import type { Message } from '../contracts/message.ts';
 import type { Logger } from '../platform/logger.ts';
-import type { Provider, SendContext, SendOutcome } from './provider.ts';
+import type { Provider, SendContext, SendOutcome, TargetKind, TargetMessage } from './provider.ts';
 
 /** `paused`: the provider said that its configuration is wrong; tried again like an open circuit. */
 export type CircuitState = 'closed' | 'half_open' | 'open' | 'paused';
@@ -9,6 +8,7 @@ export type CircuitState = 'closed' | 'half_open' | 'open' | 'paused';
 /** A provider behind a circuit breaker. */
 export type GuardedProvider = {
   name: string;
+  takes: readonly TargetKind[];
   /** Whether a send would be tried at all. */
   isAvailable(): boolean;
   /**
@@ -18,9 +18,11 @@ export type GuardedProvider = {
   admit(): Promise<{ giveUp(): void } | null>;
   state(): { state: CircuitState; reason: string | null };
   /** `not_sent`: the circuit let nothing through, so no try is used up. */
-  send(message: Message, context: SendContext): Promise<SendOutcome | { class: 'not_sent'; reason: string }>;
+  send(message: TargetMessage, context: SendContext): Promise<SendOutcome | { class: 'not_sent'; reason: string }>;
   /** Called at each change of state. */
   onChange(listener: () => void): void;
+  /** Asks the provider whether it would take messages from us, and pauses it when not. */
+  check(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -46,15 +48,12 @@ export function withBreaker(provider: Provider, settings: BreakerSettings, log: 
   let trial: PromiseWithResolvers<void> | null = null;
 
   const breaker = new CircuitBreaker(
-    async (message: Message, context: SendContext) => {
+    async (message: TargetMessage, context: SendContext) => {
       const outcome = await provider.send(message, context);
       if (outcome.class !== 'transient' && outcome.class !== 'unknown' && outcome.class !== 'configuration')
         return outcome;
       reason = outcome.reason ?? null;
-      if (outcome.class === 'configuration') {
-        isPaused = true;
-        breaker.open();
-      }
+      if (outcome.class === 'configuration') pause();
       throw new ProviderFailed(outcome);
     },
     {
@@ -68,6 +67,10 @@ export function withBreaker(provider: Provider, settings: BreakerSettings, log: 
     },
   );
 
+  const pause = () => {
+    isPaused = true;
+    breaker.open();
+  };
   const endTrial = () => {
     trial?.resolve();
     trial = null;
@@ -99,6 +102,7 @@ export function withBreaker(provider: Provider, settings: BreakerSettings, log: 
 
   return {
     name: provider.name,
+    takes: provider.takes,
     isAvailable: () => !breaker.opened || breaker.halfOpen,
     state: () => ({ state: stateNow(), reason }),
     async admit() {
@@ -121,6 +125,15 @@ export function withBreaker(provider: Provider, settings: BreakerSettings, log: 
       }
     },
     onChange: (listener) => listeners.push(listener),
+    async check(signal) {
+      try {
+        await provider.check(signal);
+      } catch (error) {
+        reason = error instanceof Error ? error.message : String(error);
+        log.error({ provider: provider.name, reason }, 'the provider is not usable as it is set up');
+        pause();
+      }
+    },
     async stop() {
       breaker.shutdown();
       await provider.stop();

@@ -1,8 +1,9 @@
 import type { Message } from '../contracts/message.ts';
 import type { NotificationType } from '../contracts/jobs.ts';
-import type { OutcomeClass } from '../contracts/report.ts';
+import type { OutcomeClass, TargetResult } from '../contracts/report.ts';
 import { createBatcher } from '../platform/batch.ts';
 import type { Pool } from '../platform/postgres.ts';
+import type { Target } from './targets.ts';
 
 /** A worker's right to one notification, with what it has to send. */
 export type Claim = {
@@ -13,11 +14,18 @@ export type Claim = {
   contactVersion: number;
   /** By the database's clock. */
   isExpired: boolean;
+  /** The user is, or the user for this template. */
   isSuppressed: boolean;
+  /** Of the message's own targets. */
+  unreachable: Unreachable[] | null;
+  /** Devices that need no other try. */
+  settled: { target: string; class: 'accepted' | 'permanent' | 'address_dead' }[] | null;
   correlationId: string | null;
   /** Null when the content was erased. */
   message: Message | null;
 };
+
+export type Unreachable = { id: string; why: 'suppressed' | 'dead' };
 
 export type Claims = ReturnType<typeof createClaims>;
 
@@ -30,7 +38,7 @@ export function createClaims(pool: Pool, leaseSeconds: number) {
       const { rows } = await pool.query<Claim>({
         name: 'claim-jobs',
         text: `SELECT id, token, type, user_id AS "userId", contact_version AS "contactVersion", is_expired AS "isExpired", is_suppressed AS "isSuppressed",
-                 correlation_id AS "correlationId", message
+                 unreachable, settled, correlation_id AS "correlationId", message
                FROM claim_jobs($1, $2)`,
         values: [unique, leaseSeconds],
       });
@@ -44,23 +52,24 @@ export function createClaims(pool: Pool, leaseSeconds: number) {
     }, BATCH),
 
     /** The attempt's number; null when the claim is no longer ours: then nothing may be sent. */
-    startAttempt: createBatcher(
-      async (starts: { id: string; token: number; provider: string }[]): Promise<(number | null)[]> => {
-        const { rows } = await pool.query<{ id: string; number: number }>({
-          name: 'start-attempts',
-          text: 'SELECT id, number FROM start_attempts($1, $2, $3, $4)',
-          values: [
-            starts.map(({ id }) => id),
-            starts.map(({ token }) => token),
-            starts.map(({ provider }) => provider),
-            leaseSeconds,
-          ],
-        });
-        const numbers = new Map(rows.map((row) => [row.id, row.number]));
-        return starts.map(({ id }) => numbers.get(id) ?? null);
-      },
-      BATCH,
-    ),
+    startAttempt: createBatcher(async (starts: AttemptStart[]): Promise<(number | null)[]> => {
+      const { rows } = await pool.query<{ id: string; number: number }>({
+        name: 'start-attempts',
+        text: 'SELECT id, number FROM start_attempts($1, $2)',
+        values: [JSON.stringify(starts), leaseSeconds],
+      });
+      const numbers = new Map(rows.map((row) => [row.id, row.number]));
+      return starts.map(({ id }) => numbers.get(id) ?? null);
+    }, BATCH),
+
+    /** Those of the targets that nothing may be sent to. */
+    async findUnreachable(type: NotificationType, targets: Target[]): Promise<Unreachable[]> {
+      const { rows } = await pool.query<{ unreachable: Unreachable[] | null }>(
+        'SELECT unreachable_targets($1, $2) AS unreachable',
+        [type, JSON.stringify(targets.map(toAsked))],
+      );
+      return rows[0]?.unreachable ?? [];
+    },
 
     /** Keeps an outcome in its attempt, for the sweeper. False when that attempt is closed already: then only a report can tell. */
     keepOutcome: createBatcher(async (outcomes: KeptOutcome[]): Promise<boolean[]> => {
@@ -83,6 +92,22 @@ export function createClaims(pool: Pool, leaseSeconds: number) {
 const BATCH = { maxItems: 100 };
 const RELEASE_DELAY_MS = 5_000;
 
+const toAsked = ({ id, message }: Target) =>
+  message.type === 'email' ? { id, address: message.to.address } : { id, token: message.token.token };
+
+/** `ended`: the attempt before it under the same claim, which this closes. */
+type AttemptStart = { id: string; token: number; provider: string; ended: EndedAttempt | null };
+
+/** In the spelling of the SQL functions. */
+export type EndedAttempt = {
+  provider: string;
+  class: OutcomeClass;
+  reason: string | null;
+  retry_after_seconds: number | null;
+  provider_message_id: string | null;
+  results: TargetResult[];
+};
+
 export type KeptOutcome = {
   notification_id: string;
   token: number;
@@ -90,4 +115,5 @@ export type KeptOutcome = {
   reason: string | null;
   retry_after_seconds: number | null;
   provider_message_id: string | null;
+  results: TargetResult[] | null;
 };

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { NOTIFICATION_TYPES, type NotificationType } from '../contracts/jobs.ts';
 import { ConfigError, count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../platform/env.ts';
-import { faultOfEmail } from '../platform/text.ts';
+import { adapters } from './adapters.ts';
 
 /** The environment of one worker. @param type which queue it works on, from the command line: `email` or `push` */
 export const readConfig = (env: Env = process.env, type: string | undefined = process.argv[2]) => {
@@ -31,7 +31,8 @@ export const readConfig = (env: Env = process.env, type: string | undefined = pr
       BREAKER_WINDOW_SECONDS: count(10),
       BREAKER_RESET_SECONDS: count(10),
       LOG_LEVEL: logLevel,
-      ...(type === 'email' ? emailVars : pushVars),
+      EMAIL_PROVIDERS: chain('email', 'smtp'),
+      PUSH_PROVIDERS: chain('push', 'sandbox'),
     },
     env,
   );
@@ -64,40 +65,26 @@ export const readConfig = (env: Env = process.env, type: string | undefined = pr
       resetMs: vars.BREAKER_RESET_SECONDS * 1_000,
     },
     logLevel: vars.LOG_LEVEL,
-    channel: readChannel(type, env),
+    providers: type === 'email' ? vars.EMAIL_PROVIDERS : vars.PUSH_PROVIDERS,
+    /** What the providers' own variables are read from: a fault there pauses that provider, it ends no process. */
+    providerEnv: env,
   };
 };
 
 export type WorkerConfig = ReturnType<typeof readConfig>;
 
-/** Where one channel's messages go. */
-export type ChannelConfig =
-  | { type: 'email'; provider: 'smtp'; smtpUrl: string; from: { name: string; address: string } }
-  | { type: 'push'; provider: 'sandbox'; recordUrl: string | null };
-
-const mailFrom = z
-  .string()
-  .default('Herald <herald@localhost>')
-  .transform((text, context) => {
-    const [, name = '', address = text] = /^\s*"?([^"<]*?)"?\s*<([^>]+)>\s*$/.exec(text) ?? [];
-    if (faultOfEmail(address.trim()) !== null)
-      context.addIssue('must be an address such as Herald <no-reply@example.com>');
-    return { name: name.trim(), address: address.trim() };
-  });
-
-const emailVars = {
-  SMTP_URL: url('smtp', 'smtps').describe('where mail is handed over, smtp://user:password@host:587'),
-  MAIL_FROM: mailFrom,
+/** `sendgrid,smtp`: the providers of one type, in the order in which they are tried. */
+const chain = (type: NotificationType, fallback: string) => {
+  const known = Object.keys(adapters).filter((name) => adapters[name]?.type === type);
+  return z
+    .string()
+    .default(fallback)
+    .transform((text) => text.split(',').map((name) => name.trim()))
+    .refine(
+      (names) => names.every((name) => known.includes(name)),
+      `must be a list of ${known.join(', ')}, the first tried first`,
+    )
+    .refine((names) => new Set(names).size === names.length, 'must name each provider once');
 };
-
-const pushVars = { PUSH_SANDBOX_URL: url('http', 'https').optional() };
-
-function readChannel(type: NotificationType, env: Env): ChannelConfig {
-  if (type === 'email') {
-    const vars = parseEnv(emailVars, env);
-    return { type, provider: 'smtp', smtpUrl: vars.SMTP_URL, from: vars.MAIL_FROM };
-  }
-  return { type, provider: 'sandbox', recordUrl: parseEnv(pushVars, env).PUSH_SANDBOX_URL ?? null };
-}
 
 const isType = (text: string | undefined): text is NotificationType => NOTIFICATION_TYPES.some((type) => type === text);

@@ -1,9 +1,10 @@
 import { Counter, Gauge } from 'prom-client';
 import type { Metrics } from '../platform/metrics.ts';
-import type { CircuitState, GuardedProvider } from './breaker.ts';
+import type { CircuitState } from './breaker.ts';
+import type { Providers } from './providers.ts';
 
 /** What an operator wants to see of a worker. */
-export function createCounters(metrics: Metrics, provider: GuardedProvider) {
+export function createCounters(metrics: Metrics, providers: Providers) {
   const STATES: CircuitState[] = ['closed', 'half_open', 'open', 'paused'];
   new Gauge({
     name: 'herald_circuit_state',
@@ -11,8 +12,9 @@ export function createCounters(metrics: Metrics, provider: GuardedProvider) {
     labelNames: ['provider', 'state'],
     registers: [metrics],
     collect() {
-      for (const state of STATES)
-        this.set({ provider: provider.name, state }, provider.state().state === state ? 1 : 0);
+      for (const provider of providers.chain)
+        for (const state of STATES)
+          this.set({ provider: provider.name, state }, provider.state().state === state ? 1 : 0);
     },
   });
   return {

@@ -1,4 +1,5 @@
 import { cachedPreferencesSchema, preferencesKey } from '../contracts/preferences.ts';
+import type { PushToken } from '../contracts/message.ts';
 import { WORKER } from '../contracts/scopes.ts';
 import { createBatcher } from '../platform/batch.ts';
 import type { Cache } from '../platform/cache/cache.ts';
@@ -10,7 +11,7 @@ export type Preferences =
   { kind: 'known'; email: boolean; push: boolean; contactVersion: number } | { kind: 'gone' } | { kind: 'unknowable' };
 
 /** Where a user is reached now. */
-export type Contact = { email: string | null; pushToken: string | null };
+export type Contact = { email: string | null; pushTokens: PushToken[] };
 
 export type PreferencesReader = ReturnType<typeof createPreferencesReader>;
 
@@ -68,15 +69,33 @@ export function createPreferencesReader({
     },
 
     /** Null when the user is gone. @throws ServiceUnavailable */
-    readContact: (userId: string): Promise<Contact | null> => askUserService(userId),
+    async readContact(userId: string): Promise<Contact | null> {
+      const user = await askUserService(userId);
+      return (
+        user && {
+          email: user.email,
+          pushTokens: user.pushTokens
+            .filter(({ deadAt }) => deadAt === null)
+            .map(({ id, kind, token }) => ({ id, kind: fromGraph(kind), token })),
+        }
+      );
+    },
   };
 }
 
 const ENTITIES = `
   query Contacts($representations: [_Any!]!) {
     _entities(representations: $representations) {
-      ... on User { email pushToken contactVersion preferences { email push } }
+      ... on User { email pushTokens { id kind token deadAt } contactVersion preferences { email push } }
     }
   }`;
 
-type UserEntity = Contact & { contactVersion: number; preferences: { email: boolean; push: boolean } };
+/** The graph spells kinds in upper case. */
+const fromGraph = (kind: string) => kind.toLowerCase() as PushToken['kind'];
+
+type UserEntity = {
+  email: string | null;
+  pushTokens: { id: string; kind: string; token: string; deadAt: string | null }[];
+  contactVersion: number;
+  preferences: { email: boolean; push: boolean };
+};

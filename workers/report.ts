@@ -124,6 +124,7 @@ const toReport = (claim: Claim, outcome: Outcome): StatusReport => ({
     ...(outcome.retryAfterSeconds !== null && { retry_after_seconds: outcome.retryAfterSeconds }),
     ...(outcome.provider !== null && { provider: outcome.provider }),
     ...(outcome.providerMessageId !== null && { provider_message_id: outcome.providerMessageId }),
+    ...(outcome.results !== null && { results: outcome.results }),
   },
 });
 
@@ -134,4 +135,5 @@ const toKept = (claim: Claim, outcome: Outcome): KeptOutcome => ({
   reason: outcome.reason,
   retry_after_seconds: outcome.retryAfterSeconds,
   provider_message_id: outcome.providerMessageId,
+  results: outcome.results,
 });

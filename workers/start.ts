@@ -1,4 +1,3 @@
-import type { EmailMessage, Message, PushMessage } from '../contracts/message.ts';
 import { toTopology, topologyNames } from '../contracts/topology.ts';
 import type { Broker } from '../platform/broker/broker.ts';
 import { createBroker } from '../platform/broker/create-broker.ts';
@@ -10,17 +9,14 @@ import { createLogger, type Logger } from '../platform/logger.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { createPool } from '../platform/postgres.ts';
 import { createServiceClient } from '../platform/service-client.ts';
-import { withBreaker } from './breaker.ts';
 import { createClaims } from './claims.ts';
-import type { ChannelConfig, WorkerConfig } from './config.ts';
+import type { WorkerConfig } from './config.ts';
 import { startConsuming } from './consume.ts';
 import { createCounters } from './counters.ts';
 import { deliver } from './deliver.ts';
-import { createSmtpProvider } from './email/smtp.ts';
-import { startNotingProvider } from './note-provider.ts';
+import { startNotingProviders } from './note-providers.ts';
 import { createPreferencesReader } from './preferences.ts';
-import type { Provider } from './provider.ts';
-import { createSandboxProvider } from './push/sandbox.ts';
+import { createProviders } from './providers.ts';
 import { createReporter } from './report.ts';
 
 const USER_TIMEOUT_MS = 2_000;
@@ -49,8 +45,15 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
         timeoutMs: USER_TIMEOUT_MS,
       }),
     );
-    const provider = withBreaker(createProvider(config.channel, config, log), config.breaker, log);
-    started.onStop('the provider', () => provider.stop());
+    const providers = started.add(
+      'the providers',
+      createProviders(config.providers, config.providerEnv, {
+        timeoutMs: config.providerTimeoutMs,
+        concurrency: config.concurrency,
+        breaker: config.breaker,
+        log,
+      }),
+    );
 
     const metrics = createMetrics(`${config.type}-worker`);
     const claims = createClaims(pool, config.leaseSeconds);
@@ -62,19 +65,27 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
       names,
       claims,
       deliver: (claim) =>
-        deliver(claim, { claims, preferences, provider, providerTimeoutMs: config.providerTimeoutMs, log }),
+        deliver(claim, {
+          claims,
+          preferences,
+          providers: providers.chain,
+          providerTimeoutMs: config.providerTimeoutMs,
+          log,
+        }),
       report: reporter.report,
       concurrency: config.concurrency,
-      counters: createCounters(metrics, provider),
+      counters: createCounters(metrics, providers),
       log,
       signal: stopping.signal,
     });
     // A consumer that can't hand anything over leaves its jobs to the queue.
-    provider.onChange(() => {
-      const act = provider.isAvailable() ? consumer.resume() : consumer.pause();
+    const followProviders = () => {
+      const act = providers.isAvailable() ? consumer.resume() : consumer.pause();
       act.catch((error: unknown) => log.error({ err: error }, 'the consumer could not be paused or resumed'));
-    });
-    started.add('the notes on the provider', startNotingProvider({ pool, type: config.type, provider, log }));
+    };
+    followProviders();
+    providers.onChange(followProviders);
+    started.add('the notes on the providers', startNotingProviders({ pool, type: config.type, providers, log }));
     started.onStop('the consumer', () => {
       stopping.abort();
       return consumer.stop();
@@ -85,10 +96,15 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
     registerHealth(app, {
       postgres: () => pool.query('SELECT 1'),
       cache: () => cache.ping(),
-      [provider.name]: async () => {
-        const { state, reason } = provider.state();
-        if (state !== 'closed') throw new Error(`its circuit is ${state}${reason === null ? '' : `: ${reason}`}`);
-      },
+      ...Object.fromEntries(
+        providers.chain.map(({ name, state }) => [
+          name,
+          async () => {
+            const { state: circuit, reason } = state();
+            if (circuit !== 'closed') throw new Error(`it is ${circuit}${reason === null ? '' : `: ${reason}`}`);
+          },
+        ]),
+      ),
       broker: async () => {
         if (broker.state !== 'up') throw new Error(`the broker is ${broker.state}`);
       },
@@ -98,30 +114,3 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
     log.info({ port }, `the ${config.type} worker is up`);
     return { port };
   });
-
-function createProvider(channel: ChannelConfig, config: WorkerConfig, log: Logger): Provider {
-  switch (channel.type) {
-    case 'email':
-      return forMessages<EmailMessage>(
-        'email',
-        createSmtpProvider({
-          url: channel.smtpUrl,
-          from: channel.from,
-          // A send that was given up holds its connection until the server answers or the socket times out.
-          connections: 2 * config.concurrency,
-          timeoutMs: config.providerTimeoutMs,
-        }),
-      );
-    case 'push':
-      return forMessages<PushMessage>('push', createSandboxProvider({ recordUrl: channel.recordUrl, log }));
-  }
-}
-
-/** A worker has one channel's provider; a message of the other type on its queue is a permanent fault. */
-const forMessages = <M extends Message>(type: M['type'], provider: Provider<M>): Provider => ({
-  ...provider,
-  async send(message, context) {
-    if (message.type !== type) return { class: 'permanent', reason: `a ${message.type} message on the ${type} queue` };
-    return provider.send(message as M, context);
-  },
-});

@@ -39,13 +39,14 @@ export async function eraseUser(pool: Pool, userId: string, viewer: Viewer): Pro
       return fit.length;
     });
   }
+  await pool.query('DELETE FROM dead_token WHERE user_id = $1', [userId]);
   await pool.query(
     `WITH theirs AS (
        UPDATE notification SET address = NULL WHERE user_id = $1 AND (address IS NOT NULL OR EXISTS (
          SELECT FROM content WHERE content.notification_id = notification.id)) RETURNING id),
      erased AS (DELETE FROM content USING theirs WHERE content.notification_id = theirs.id),
      -- A provider's words may name the address.
-     silenced AS (UPDATE attempt SET reason = NULL FROM theirs WHERE attempt.notification_id = theirs.id),
+     silenced AS (UPDATE attempt SET reason = NULL, results = NULL FROM theirs WHERE attempt.notification_id = theirs.id),
      blackened AS (
        UPDATE timeline SET detail = (detail::jsonb - 'reason' - 'error')::json FROM theirs
        WHERE timeline.notification_id = theirs.id AND event = 'ATTEMPT_ENDED')

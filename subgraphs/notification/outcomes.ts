@@ -1,4 +1,5 @@
-import type { OutcomeClass, Status } from '../../contracts/report.ts';
+import { v7 as uuidv7 } from 'uuid';
+import type { OutcomeClass, Status, TargetResult } from '../../contracts/report.ts';
 import type { FailureReason } from '../../contracts/failure-reason.ts';
 import type { NotificationType } from '../../contracts/jobs.ts';
 import type { PoolClient } from '../../platform/postgres.ts';
@@ -42,7 +43,10 @@ export async function lockNotifications(client: PoolClient, ids: string[]): Prom
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-/** The attempts of the given (notification, token) pairs, by `id:token`; `appliedAt` says that the outcome counted already. */
+/**
+ * The last attempt of each given (notification, token) pair, by `id:token`. `appliedAt` says that its outcome counted already,
+ * `wasAccepted` that an attempt of this claim handed the message over to some target.
+ */
 export async function findAttempts(
   client: PoolClient,
   wanted: { id: string; token: number }[],
@@ -52,7 +56,8 @@ export async function findAttempts(
     text: `
       SELECT DISTINCT ON (a.notification_id, a.token) a.notification_id AS id, a.token, a.number, a.finished_at AS "finishedAt",
         a.applied_at AS "appliedAt", a.class, a.reason, a.retry_after_seconds AS "retryAfterSeconds",
-        a.provider_message_id AS "providerMessageId"
+        a.provider_message_id AS "providerMessageId", a.results,
+        bool_or(a.class = 'accepted') OVER (PARTITION BY a.notification_id, a.token) IS TRUE AS "wasAccepted"
       FROM attempt a JOIN unnest($1::uuid[], $2::integer[]) AS w (id, token) ON a.notification_id = w.id AND a.token = w.token
       ORDER BY a.notification_id, a.token, a.number DESC`,
     values: [wanted.map(({ id }) => id), wanted.map(({ token }) => token)],
@@ -70,6 +75,8 @@ export type AttemptRow = {
   reason: string | null;
   retryAfterSeconds: number | null;
   providerMessageId: string | null;
+  results: TargetResult[] | null;
+  wasAccepted: boolean;
 };
 
 /** What to write for one notification. */
@@ -102,6 +109,7 @@ export type AttemptOutcome = {
   reason: string | null;
   retryAfterSeconds: number | null;
   providerMessageId: string | null;
+  results: TargetResult[] | null;
 };
 
 /** A change that does nothing yet. */
@@ -134,13 +142,14 @@ export async function keepStaleOutcomes(
 ): Promise<void> {
   await client.query('SELECT keep_outcomes($1)', [
     JSON.stringify(
-      stale.map(({ id, token, reason, retryAfterSeconds, providerMessageId, ...outcome }) => ({
+      stale.map(({ id, token, reason, retryAfterSeconds, providerMessageId, results, ...outcome }) => ({
         notification_id: id,
         token,
         class: outcome.class,
         reason,
         retry_after_seconds: retryAfterSeconds,
         provider_message_id: providerMessageId,
+        results,
       })),
     ),
   ]);
@@ -153,6 +162,8 @@ const flatten = ({ attempt, ...change }: Change) => ({
   error: attempt?.reason ?? change.error,
   retryAfterSeconds: attempt?.retryAfterSeconds ?? null,
   providerMessageId: attempt?.providerMessageId ?? null,
+  results: attempt?.results ?? null,
+  suppressionId: attempt?.class === 'address_dead' ? uuidv7() : null,
 });
 
 const APPLY = `
@@ -160,12 +171,13 @@ const APPLY = `
     SELECT * FROM json_to_recordset($1) AS c (
       id uuid, status text, "previousStatus" text, reason text, event text, by text, why text, "delayMs" double precision,
       "usedUp" boolean, "isEvent" boolean, "isGiveBack" boolean, "isDeadLetter" boolean,
-      token integer, class text, error text, "retryAfterSeconds" integer, "providerMessageId" text)),
+      token integer, class text, error text, "retryAfterSeconds" integer, "providerMessageId" text, results json, "suppressionId" uuid)),
   changed AS (
     UPDATE notification n
     SET status = change.status, reason = change.reason, lease_until = NULL, version = n.version + change."isEvent"::integer, updated_at = now(),
       -- A replay begins a new run.
       failures = CASE change.event WHEN 'REPLAYED' THEN 0 ELSE n.failures + change."usedUp"::integer END,
+      attempts_before = CASE change.event WHEN 'REPLAYED' THEN n.attempts ELSE n.attempts_before END,
       claims = CASE WHEN change."isGiveBack" THEN n.claims ELSE 0 END,
       ended_at = CASE WHEN change.status <> 'pending' THEN now() END,
       due_at = coalesce(now() + change."delayMs" * interval '1 millisecond', n.due_at)
@@ -174,8 +186,11 @@ const APPLY = `
   ended AS (
     UPDATE attempt a
     SET finished_at = coalesce(a.finished_at, clock_timestamp()), class = change.class, reason = change.error,
-      retry_after_seconds = change."retryAfterSeconds", provider_message_id = change."providerMessageId", applied_at = clock_timestamp()
+      retry_after_seconds = change."retryAfterSeconds", provider_message_id = change."providerMessageId",
+      results = coalesce(change.results, a.results), applied_at = clock_timestamp()
     FROM change WHERE a.notification_id = change.id AND a.token = change.token
+      -- The claim's last one; those before it were closed when it was opened.
+      AND a.number = (SELECT max(last.number) FROM attempt last WHERE last.notification_id = change.id AND last.token = change.token)
       -- That it was delivered after all is worth more than that nobody knew.
       AND (a.applied_at IS NULL OR (a.class = 'unknown' AND change.class = 'accepted'))),
   noted AS (
@@ -193,6 +208,22 @@ const APPLY = `
     INSERT INTO feed_in (notification_id, version, type, user_id, client_id, request_id, status, previous_status, reason, attempt)
     SELECT c.id, c.version, c.type, c.user_id, c.client_id, c.request_id, c.status, change."previousStatus", c.reason, c.attempts
     FROM changed c JOIN change ON change.id = c.id WHERE change."isEvent"),
+  -- What is dead stays so: nothing goes there again.
+  buried AS (
+    INSERT INTO dead_token (token_id, user_id, reason)
+    SELECT DISTINCT ON (result->>'target') (result->>'target')::uuid, changed.user_id, result->>'reason'
+    FROM change JOIN changed ON changed.id = change.id, json_array_elements(change.results) AS result
+    WHERE changed.type = 'push' AND result->>'class' = 'address_dead'
+    ORDER BY result->>'target'
+    ON CONFLICT DO NOTHING),
+  suppressed AS (
+    INSERT INTO suppression (id, type, address, reason, created_by)
+    SELECT DISTINCT ON (lower(result->>'target')) change."suppressionId", 'email', lower(result->>'target'),
+      left('the address is dead: ' || coalesce(result->>'reason', ''), 1000), 'herald'
+    FROM change JOIN changed ON changed.id = change.id, json_array_elements(change.results) AS result
+    WHERE changed.type = 'email' AND change.class = 'address_dead' AND result->>'class' = 'address_dead'
+    ORDER BY lower(result->>'target')
+    ON CONFLICT DO NOTHING),
   -- A sensitive message is kept no longer than it is needed.
   erased AS (
     DELETE FROM content USING changed

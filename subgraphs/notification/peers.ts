@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import type { PushToken, PushTokenKind } from '../../contracts/message.ts';
 import { NOTIFICATION_SERVICE } from '../../contracts/scopes.ts';
 import { createBatcher } from '../../platform/batch.ts';
 import { ServiceUnavailable, type ServiceClient } from '../../platform/service-client.ts';
@@ -8,7 +9,8 @@ export type Recipient = {
   id: string;
   name: string;
   email: string | null;
-  pushToken: string | null;
+  /** Of the devices that are not dead. */
+  pushTokens: PushToken[];
   locale: string | null;
   contactVersion: number;
 };
@@ -30,6 +32,8 @@ export type TemplateContent = {
     image: string | null;
     link: string | null;
     data: Record<string, unknown> | null;
+    ttlSeconds: number | null;
+    collapseKey: string | null;
   } | null;
 };
 
@@ -58,9 +62,13 @@ export function createPeers(users: ServiceClient, templates: ServiceClient) {
 
   return {
     /** Null when there is no such user. */
-    findRecipient: createBatcher((asked: Asked[]) => fetchEntities<Recipient>(users, 'User', 'id', RECIPIENT, asked), {
-      maxItems: 200,
-    }),
+    findRecipient: createBatcher(
+      async (asked: Asked[]) =>
+        (await fetchEntities<UserEntity>(users, 'User', 'id', RECIPIENT, asked)).map(
+          (user) => user && toRecipient(user),
+        ),
+      { maxItems: 200 },
+    ),
 
     /** The published version; null when there is no such template or none is published. */
     async findPublished(asked: Asked): Promise<TemplateVersion | null> {
@@ -88,11 +96,24 @@ async function fetchVersion(templates: ServiceClient, asked: Asked, number: numb
   return { ...template.version, defaultLocale: template.defaultLocale, sensitive: template.sensitive };
 }
 
+type UserEntity = Omit<Recipient, 'pushTokens'> & {
+  pushTokens: { id: string; kind: string; token: string; deadAt: string | null }[];
+};
+
+const toRecipient = ({ pushTokens, ...user }: UserEntity): Recipient => ({
+  ...user,
+  pushTokens: pushTokens
+    .filter(({ deadAt }) => deadAt === null)
+    // The graph spells kinds in upper case.
+    .map(({ id, kind, token }) => ({ id, kind: kind.toLowerCase() as PushTokenKind, token })),
+});
+
 /** Several at a time, so that one slow answer does not hold up everybody behind it. */
 const PEER_BATCH = { maxItems: 200, maxInFlight: 8 };
 
-const RECIPIENT = '{ id name email pushToken locale contactVersion }';
-const VERSION = '{ number contents { locale email { subject html text } push { title body image link data } } }';
+const RECIPIENT = '{ id name email pushTokens { id kind token deadAt } locale contactVersion }';
+const VERSION =
+  '{ number contents { locale email { subject html text } push { title body image link data ttlSeconds collapseKey } } }';
 
 /** A user's id or a template's code, and the request it is asked for. */
 type Asked = { key: string; requestId: string };

@@ -35,24 +35,27 @@ function renderEmail({ name, email }: Recipient, content: TemplateContent, text:
     to: { name, address: email },
     subject: text.line(content.email.subject),
     html: text.render(content.email.html, 'html'),
-    text: content.email.text === null ? null : text.render(content.email.text, 'plain'),
+    text: content.email.text === null ? '' : text.render(content.email.text, 'plain'),
+    unsubscribeUrl: null,
   };
 }
 
-function renderPush({ pushToken }: Recipient, content: TemplateContent, text: TextRenderer): PushMessage | Refusal {
+function renderPush({ pushTokens }: Recipient, content: TemplateContent, text: TextRenderer): PushMessage | Refusal {
   if (content.push === null)
     return refuse('UNPROCESSABLE', 'templateCode names a template without push content', 'templateCode', 'NO_CONTENT');
-  if (pushToken === null)
+  if (pushTokens.length === 0)
     return refuse('UNPROCESSABLE', 'userId names a user without a push token', 'userId', 'NO_ADDRESS');
-  const { title, body, image, link, data } = content.push;
+  const { title, body, image, link, data, ttlSeconds, collapseKey } = content.push;
   return {
     type: 'push',
-    tokens: [pushToken],
+    tokens: pushTokens,
     title: text.line(title),
     body: text.render(body, 'plain'),
     image: image === null ? null : text.line(image),
     link: link === null ? null : text.line(link),
     data,
+    ttlSeconds,
+    collapseKey: collapseKey === null ? null : text.line(collapseKey),
   };
 }
 

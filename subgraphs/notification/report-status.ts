@@ -1,6 +1,6 @@
 import { isDeadLetter } from '../../contracts/failure-reason.ts';
 import type { NotificationType } from '../../contracts/jobs.ts';
-import { MAX_REPORTS, type OutcomeClass, type Status } from '../../contracts/report.ts';
+import { MAX_REPORTS, type OutcomeClass, type Status, type TargetResult } from '../../contracts/report.ts';
 import { withTransaction, type Pool } from '../../platform/postgres.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { isUuid } from '../../platform/text.ts';
@@ -30,6 +30,7 @@ export type Report = {
     reason: string | null;
     retryAfterSeconds: number | null;
     providerMessageId: string | null;
+    results: TargetResult[] | null;
   } | null;
 };
 

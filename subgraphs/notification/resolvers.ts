@@ -1,7 +1,13 @@
 import { DateTimeResolver, JSONObjectResolver } from 'graphql-scalars';
 import { isFailureReason, REPLAYED_REASONS, type FailureReason } from '../../contracts/failure-reason.ts';
 import type { NotificationType } from '../../contracts/jobs.ts';
-import { OUTCOME_CLASSES, STATUSES, type OutcomeClass, type Status } from '../../contracts/report.ts';
+import {
+  OUTCOME_CLASSES,
+  STATUSES,
+  type OutcomeClass,
+  type Status,
+  type TargetResult,
+} from '../../contracts/report.ts';
 import type { Pool } from '../../platform/postgres.ts';
 import { isRefusal, orThrow, refuse, toGraphQLError } from '../../platform/refusal.ts';
 import { requireScope } from '../../platform/require-scope.ts';
@@ -204,6 +210,11 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     },
     DeliveryAttempt: {
       outcome: (attempt) => (attempt.class === null ? null : (attempt.class.toUpperCase() as graph.OutcomeClass)),
+      results: ({ results }) =>
+        ((results ?? []) as TargetResult[]).map((result) => ({
+          ...result,
+          outcome: result.class.toUpperCase() as graph.OutcomeClass,
+        })),
     },
     TimelineEntry: {
       event: ({ event }) => event as graph.TimelineEvent,
@@ -228,6 +239,12 @@ const toReport = ({ notificationId, status, error, attempt }: graph.StatusReport
         reason: storableOrNull(attempt.reason ?? error),
         retryAfterSeconds: attempt.retryAfterSeconds ?? null,
         providerMessageId: storableOrNull(attempt.providerMessageId),
+        results:
+          attempt.results?.map((result) => ({
+            target: result.target,
+            class: fromGraph<OutcomeClass>(OUTCOME_CLASSES, result.class),
+            ...(result.reason != null && { reason: toStorable(result.reason) }),
+          })) ?? null,
       }
     : null,
 });

@@ -17,6 +17,7 @@ import { startRelay } from './relay.ts';
 import { createResolvers } from './resolvers.ts';
 import { createStore } from './store.ts';
 import { startSweeper } from './sweep.ts';
+import { startTellingDeadTokens } from './tell-dead-tokens.ts';
 
 /** User and template must answer within this, or the send is refused with 503. */
 const PEER_TIMEOUT_MS = 2_000;
@@ -56,6 +57,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
         timeoutMs: PEER_TIMEOUT_MS,
       }),
     );
+    started.add('the news of dead tokens', startTellingDeadTokens({ pool, users, log }));
     const templates = started.add(
       'the template client',
       createServiceClient({

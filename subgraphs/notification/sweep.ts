@@ -10,6 +10,7 @@ import {
   applyChanges,
   changeOf,
   type AttemptOutcome,
+  type AttemptRow,
   type Change,
   type LockedRow,
 } from './outcomes.ts';
@@ -98,13 +99,7 @@ export async function sweepOnce(deps: ReportDependencies & { log: Logger }): Pro
       const attempt = attempts.get(`${row.id}:${row.token}`);
       // An attempt of this lease whose outcome counted already left the notification due again: that was another claim.
       if (attempt === undefined || attempt.appliedAt !== null) return giveBack(row);
-      return toChange(
-        row,
-        row.token,
-        attempt.class === null ? UNKNOWN : { ...attempt, class: attempt.class },
-        true,
-        deps.schedule,
-      );
+      return toChange(row, row.token, outcomeOf(attempt), true, deps.schedule);
     });
     await applyChanges(client, swept);
     return swept;
@@ -129,6 +124,13 @@ async function lockExpired(client: PoolClient): Promise<LockedRow[]> {
   );
   // One that was claimed or reported since the look stays as it is.
   return [...locked.values()].filter((row) => row.status === 'pending' && row.isExpired);
+}
+
+/** What a worker that is gone left of its last attempt. */
+function outcomeOf(attempt: AttemptRow): AttemptOutcome {
+  if (attempt.class !== null) return { ...attempt, class: attempt.class };
+  // A device has it already; what became of the others does not change that.
+  return attempt.wasAccepted ? { ...UNKNOWN, class: 'accepted' } : UNKNOWN;
 }
 
 const caseOf = ({ attempt, status }: Change) => {
@@ -156,6 +158,7 @@ const UNKNOWN: AttemptOutcome = {
   reason: 'the worker was gone before it told the outcome',
   retryAfterSeconds: null,
   providerMessageId: null,
+  results: null,
 };
 
 const countBy = <T>(items: T[], keyOf: (item: T) => string) =>

@@ -26,6 +26,8 @@ export async function createTemplate(
           image: push.image ?? null,
           link: push.link ?? null,
           data: (push.data as Prisma.InputJsonObject | undefined) ?? null,
+          ttlSeconds: push.ttlSeconds ?? null,
+          collapseKey: push.collapseKey ?? null,
         }
       : null,
     sensitive: input.sensitive ?? false,
@@ -39,6 +41,8 @@ export async function createTemplate(
 /** Lower-case segments; the last one can't be a word that a path ends in. */
 const CODE = /^(?!.*(?:^|\/)(?:versions|publish|rollback|preview)$)[a-z0-9][a-z0-9_-]*(?:\/[a-z0-9][a-z0-9_-]*)*$/;
 const MAX_TEXT_BYTES = 256 * 1024;
+/** Four weeks: the longest that any push service keeps a message (FCM). */
+const MAX_TTL_SECONDS = 2_419_200;
 
 function faultsOf({ code, locale, email, push }: CreateTemplateInput): Fault[] {
   const faults: [field: string, fault: string | null][] = [
@@ -50,6 +54,8 @@ function faultsOf({ code, locale, email, push }: CreateTemplateInput): Fault[] {
     ],
     ['locale', typeof locale === 'string' ? faultOfLocale(locale) : null],
   ];
+  if (push?.ttlSeconds != null && (push.ttlSeconds < 0 || push.ttlSeconds > MAX_TTL_SECONDS))
+    faults.push(['push.ttlSeconds', `must be 0 to ${MAX_TTL_SECONDS}`]);
   if (!email && !push) faults.push(['email', 'or push is required: a template says something on at least one channel']);
   for (const [channel, content] of Object.entries({ email, push })) {
     for (const [part, text] of Object.entries(content ?? {})) {

@@ -22,6 +22,8 @@ const createTemplateSchema = z.strictObject({
       image: z.string().nullish(),
       link: z.string().nullish(),
       data: z.record(z.string(), z.unknown()).nullish(),
+      ttl_seconds: z.int().nullish(),
+      collapse_key: z.string().nullish(),
     })
     .nullish(),
   sensitive: z.boolean().optional(),

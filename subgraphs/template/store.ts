@@ -64,6 +64,8 @@ export type PushParts = {
   image: string | null;
   link: string | null;
   data: Prisma.InputJsonObject | null;
+  ttlSeconds: number | null;
+  collapseKey: string | null;
 };
 
 export type NewTemplate = {

@@ -2,6 +2,7 @@ import { hashPassword } from '../../platform/password.ts';
 import { refuse, refuseFaults, type Fault, type Refusal } from '../../platform/refusal.ts';
 import { faultOfEmail, faultOfLine, faultOfLocale } from '../../platform/text.ts';
 import type { CreateUserInput } from './generated/graphql.ts';
+import { faultOfToken, kindOfToken } from './push-token.ts';
 import type { UserRow, UserStore } from './store.ts';
 
 /** Creates a user, or refuses with every faulty field named. */
@@ -15,7 +16,7 @@ export async function createUser(
   const user = await store.insertUser({
     name: input.name.trim(),
     email: input.email,
-    pushToken: input.pushToken ?? null,
+    pushToken: input.pushToken == null ? null : { kind: kindOfToken(input.pushToken), token: input.pushToken },
     locale: input.locale ?? null,
     emailEnabled: input.preferences?.email ?? true,
     pushEnabled: input.preferences?.push ?? true,
@@ -30,7 +31,7 @@ function faultsOf(input: CreateUserInput): Fault[] {
   const faults = {
     name: faultOfLine(input.name, { max: 200 }),
     email: faultOfEmail(input.email),
-    pushToken: typeof input.pushToken === 'string' ? faultOfLine(input.pushToken, { max: 4_096 }) : null,
+    pushToken: typeof input.pushToken === 'string' ? faultOfToken(input.pushToken) : null,
     locale: typeof input.locale === 'string' ? faultOfLocale(input.locale) : null,
     password: faultOfPassword(input.password),
   };

@@ -3,8 +3,9 @@ import { orThrow, refuse, toGraphQLError } from '../../platform/refusal.ts';
 import { requireScope } from '../../platform/require-scope.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { PreferencesCache } from './cache-preferences.ts';
+import { addPushToken } from './add-push-token.ts';
 import { createUser } from './create-user.ts';
-import type { Resolvers } from './generated/graphql.ts';
+import type { PushTokenKind, Resolvers } from './generated/graphql.ts';
 import type { UserStore } from './store.ts';
 
 /** `onDeleted` is called after the commit of a deletion: others must be told. */
@@ -31,6 +32,24 @@ export const createResolvers = ({ store, preferences, onDeleted }: UserDependenc
       await preferences.fill(user);
       return user;
     },
+    addPushToken: async (_, { userId, token }, { viewer }) => {
+      requireScope(viewer, 'users:write');
+      const added = orThrow(await addPushToken(store, userId, token));
+      await preferences.fill(added.user);
+      return added.token;
+    },
+    removePushToken: async (_, { userId, id }, { viewer }) => {
+      requireScope(viewer, 'users:write');
+      const user = isUuid(userId) && isUuid(id) ? await store.removeToken(userId, id) : null;
+      if (user !== null) await preferences.fill(user);
+      return user !== null;
+    },
+    buryPushTokens: async (_, { ids }, { viewer }) => {
+      requireScope(viewer, 'users:bury-tokens');
+      const users = await store.buryTokens(ids.filter(isUuid));
+      for (const user of users) await preferences.fill(user);
+      return users.length;
+    },
     deleteUser: async (_, { id }, { viewer }) => {
       requireScope(viewer, 'users:write');
       if (!isUuid(id) || !(await store.deleteUser(id))) {
@@ -40,6 +59,7 @@ export const createResolvers = ({ store, preferences, onDeleted }: UserDependenc
       return true;
     },
   },
+  PushToken: { kind: ({ kind }) => kind.toUpperCase() as PushTokenKind },
   User: {
     __resolveReference: async ({ id }, { viewer }) => {
       requireScope(viewer, 'users:read');
@@ -48,7 +68,7 @@ export const createResolvers = ({ store, preferences, onDeleted }: UserDependenc
       if (user !== null && viewer.kind === 'worker') await preferences.fill(user);
       return user;
     },
-    pushToken: ({ pushTokens }) => pushTokens[0]?.token ?? null,
+    pushToken: ({ pushTokens }) => pushTokens.find(({ deadAt }) => deadAt === null)?.token ?? null,
     preferences: ({ emailEnabled, pushEnabled }) => ({ email: emailEnabled, push: pushEnabled }),
   },
 });

@@ -1,5 +1,6 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import { v7 as uuidv7 } from 'uuid';
+import type { PushTokenKind } from '../../contracts/message.ts';
 import { withTransaction, type Pool } from '../../platform/postgres.ts';
 import { Prisma, PrismaClient } from '../../prisma/user/generated/client.ts';
 import { versionOf } from './cache-preferences.ts';
@@ -9,7 +10,16 @@ export type UserStore = ReturnType<typeof createStore>;
 /** Everything that touches users_db. */
 export function createStore(pool: Pool) {
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
-  const withTokens = { pushTokens: { where: { deadAt: null }, orderBy: { createdAt: 'desc' as const } } };
+  const withTokens = { pushTokens: { orderBy: [{ createdAt: 'desc' as const }, { id: 'desc' as const }] } };
+
+  /** Changes a user's row, and with it the version that others know; the row that tells them is written in the same transaction. */
+  const change = async (tx: Prisma.TransactionClient, id: string, data: Prisma.UserUpdateManyMutationInput) => {
+    const [user] = await tx.user.updateManyAndReturn({ where: { id }, data });
+    if (user !== undefined)
+      await tx.userOutbox.create({ data: { userId: id, kind: 'preferences', version: versionOf(user) } });
+    return user !== undefined;
+  };
+  const contactChange = { contactVersion: { increment: 1 } };
 
   return {
     /** Null when the e-mail address belongs to somebody already. */
@@ -21,7 +31,7 @@ export function createStore(pool: Pool) {
             ...fields,
             id: uuidv7(),
             emailKey: user.email.toLowerCase(),
-            ...(pushToken !== null && { pushTokens: { create: { id: uuidv7(), token: pushToken } } }),
+            ...(pushToken !== null && { pushTokens: { create: { id: uuidv7(), ...pushToken } } }),
           },
           include: withTokens,
         });
@@ -42,10 +52,42 @@ export function createStore(pool: Pool) {
           pushEnabled: preferences.push,
           preferencesVersion: { increment: 1 },
         };
-        const [user] = await tx.user.updateManyAndReturn({ where: { id }, data });
-        if (user === undefined) return null;
-        await tx.userOutbox.create({ data: { userId: id, kind: 'preferences', version: versionOf(user) } });
-        return tx.user.findUnique({ where: { id }, include: withTokens });
+        return (await change(tx, id, data)) ? tx.user.findUnique({ where: { id }, include: withTokens }) : null;
+      }),
+
+    /** @param most live tokens that a user may have */
+    addToken: (userId: string, token: NewToken, most: number): Promise<AddedToken> =>
+      prisma.$transaction(async (tx) => {
+        // The row's lock keeps two additions apart.
+        if (!(await change(tx, userId, contactChange))) return { kind: 'no user' };
+        await tx.pushToken.deleteMany({ where: { userId, token: token.token, deadAt: { not: null } } });
+        const there = await tx.pushToken.findFirst({ where: { userId, token: token.token } });
+        if (there === null && (await tx.pushToken.count({ where: { userId, deadAt: null } })) >= most)
+          return { kind: 'full' };
+        const added = there ?? (await tx.pushToken.create({ data: { id: uuidv7(), userId, ...token } }));
+        const user = await tx.user.findUniqueOrThrow({ where: { id: userId }, include: withTokens });
+        return { kind: 'added', user, token: added };
+      }),
+
+    /** Null when the user has no such token. */
+    removeToken: (userId: string, id: string): Promise<UserRow | null> =>
+      prisma.$transaction(async (tx) => {
+        if ((await tx.pushToken.deleteMany({ where: { id, userId } })).count === 0) return null;
+        await change(tx, userId, contactChange);
+        return tx.user.findUnique({ where: { id: userId }, include: withTokens });
+      }),
+
+    /** Marks tokens that a provider does not know any more. @returns the users that had one of them alive */
+    buryTokens: (ids: string[]): Promise<UserRow[]> =>
+      prisma.$transaction(async (tx) => {
+        const buried = await tx.pushToken.updateManyAndReturn({
+          where: { id: { in: ids }, deadAt: null },
+          data: { deadAt: new Date() },
+        });
+        // In one order, so that two calls can't deadlock.
+        const userIds = [...new Set(buried.map(({ userId }) => userId))].sort();
+        for (const userId of userIds) await change(tx, userId, contactChange);
+        return tx.user.findMany({ where: { id: { in: userIds } }, include: withTokens });
       }),
 
     /** False when there is no such user. The row that tells others is written in the same transaction. */
@@ -87,10 +129,16 @@ export type OutboxRow = { userId: string; kind: string; version: number };
 
 export type UserRow = Prisma.UserGetPayload<{ include: { pushTokens: true } }>;
 
+export type PushTokenRow = Prisma.PushTokenGetPayload<object>;
+
+export type NewToken = { kind: PushTokenKind; token: string };
+
+export type AddedToken = { kind: 'no user' } | { kind: 'full' } | { kind: 'added'; user: UserRow; token: PushTokenRow };
+
 export type NewUser = {
   name: string;
   email: string;
-  pushToken: string | null;
+  pushToken: NewToken | null;
   locale: string | null;
   emailEnabled: boolean;
   pushEnabled: boolean;

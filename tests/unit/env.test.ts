@@ -4,6 +4,7 @@ import { readConfig as readGatewayConfig } from '../../gateway/config.ts';
 import { ConfigError, count, logLevel, parseEnv, port, secret, serviceUrl, url } from '../../platform/env.ts';
 import { readConfig as readNotificationConfig } from '../../subgraphs/notification/config.ts';
 import { readConfig as readWorkerConfig } from '../../workers/config.ts';
+import { mailFrom } from '../../workers/email/mail-from.ts';
 
 const shape = {
   NAME: z.string().default('herald'),
@@ -109,16 +110,32 @@ describe('the services', () => {
   });
 
   test.each([
+    [undefined, ['smtp']],
+    ['sendgrid, smtp', ['sendgrid', 'smtp']],
+  ])('EMAIL_PROVIDERS=%s are tried in the order %o', (EMAIL_PROVIDERS, expected) => {
+    expect(readWorkerConfig({ ...worker, EMAIL_PROVIDERS }, 'email').providers).toEqual(expected);
+  });
+
+  test.each([
+    ['EMAIL_PROVIDERS', 'smtp,fcm', /^EMAIL_PROVIDERS is wrong: must be a list of smtp, /],
+    ['PUSH_PROVIDERS', 'fcm,fcm', /^PUSH_PROVIDERS is wrong: must name each provider once$/],
+  ])('%s=%s is refused', (name, value, expected) => {
+    expect(faultsOf(() => readWorkerConfig({ ...worker, [name]: value }, 'push'))).toEqual([
+      expect.stringMatching(expected),
+    ]);
+  });
+
+  test.each([
     [undefined, { name: 'Herald', address: 'herald@localhost' }],
     ['Shop <no-reply@shop.example>', { name: 'Shop', address: 'no-reply@shop.example' }],
     ['"The Shop" <no-reply@shop.example>', { name: 'The Shop', address: 'no-reply@shop.example' }],
     ['no-reply@shop.example', { name: '', address: 'no-reply@shop.example' }],
   ])('MAIL_FROM=%s is %o', (from, expected) => {
-    expect(readWorkerConfig({ ...worker, MAIL_FROM: from }, 'email').channel).toMatchObject({ from: expected });
+    expect(parseEnv({ MAIL_FROM: mailFrom }, { MAIL_FROM: from }).MAIL_FROM).toEqual(expected);
   });
 
   test('a MAIL_FROM without an address is refused by name', () => {
-    expect(faultsOf(() => readWorkerConfig({ ...worker, MAIL_FROM: 'The Shop' }, 'email'))).toEqual([
+    expect(faultsOf(() => parseEnv({ MAIL_FROM: mailFrom }, { MAIL_FROM: 'The Shop' }))).toEqual([
       'MAIL_FROM is wrong: must be an address such as Herald <no-reply@example.com>',
     ]);
   });

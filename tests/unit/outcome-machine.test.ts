@@ -136,7 +136,14 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
   };
 
   function report(token: number, outcome: OutcomeClass): void {
-    const told = { token, class: outcome, reason: null, retryAfterSeconds: null, providerMessageId: null };
+    const told = {
+      token,
+      class: outcome,
+      reason: null,
+      retryAfterSeconds: null,
+      providerMessageId: null,
+      results: null,
+    };
     const verdict = judge(told, locked(), attempts.get(token), schedule);
     if (applied.has(`${token}:${outcome}`)) expect(verdict.change, 'a repeat changes nothing').toBeNull();
     if (wasRecorded(token, outcome)) expect(verdict.code, 'a repeat is taken').toBe(200);
@@ -182,7 +189,14 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
     if (onAmbiguous === 'fail') expect(run.wasUnknown, 'at most once: nothing is sent after an unknown').toBe(false);
     row.claims = 0;
     leaseUntil = now + LEASE_MS;
-    const fields = { class: null, reason: null, retryAfterSeconds: null, providerMessageId: null };
+    const fields = {
+      class: null,
+      reason: null,
+      retryAfterSeconds: null,
+      providerMessageId: null,
+      results: null,
+      wasAccepted: false,
+    };
     attempts.set(token, { ...fields, id: row.id, token, number: attempts.size + 1, finishedAt: null, appliedAt: null });
   }
 

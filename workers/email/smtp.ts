@@ -31,6 +31,7 @@ export function createSmtpProvider(options: {
 
   return {
     name: 'smtp',
+    takes: ['email'],
     async send(message, { notificationId, signal }) {
       const sending = transport
         .sendMail({
@@ -38,7 +39,7 @@ export function createSmtpProvider(options: {
           to: message.to,
           subject: message.subject,
           html: message.html,
-          ...(message.text !== null && { text: message.text }),
+          text: message.text,
           // The same for every attempt: receivers may drop the second copy.
           messageId: `<${notificationId}@${domain}>`,
         })
@@ -48,6 +49,7 @@ export function createSmtpProvider(options: {
         );
       return Promise.race([sending, timeUp(signal)]);
     },
+    check: async () => {},
     stop: async () => transport.close(),
   };
 }

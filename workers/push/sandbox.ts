@@ -1,5 +1,5 @@
 import { request } from 'undici';
-import type { PushMessage } from '../../contracts/message.ts';
+import { PUSH_TOKEN_KINDS, type DeviceMessage } from '../../contracts/message.ts';
 import type { Logger } from '../../platform/logger.ts';
 import type { Provider } from '../provider.ts';
 
@@ -12,9 +12,10 @@ export const createSandboxProvider = ({
 }: {
   recordUrl: string | null;
   log: Logger;
-}): Provider<PushMessage> => ({
+}): Provider<DeviceMessage> => ({
   name: 'sandbox',
-  async send({ type: _, ...message }, { notificationId, signal }) {
+  takes: PUSH_TOKEN_KINDS,
+  async send({ type: _, token, ...message }, { notificationId, signal }) {
     if (recordUrl === null) {
       log.info({ notificationId, title: message.title }, 'the sandbox would have sent this push message');
       return { class: 'accepted', providerMessageId: notificationId };
@@ -23,7 +24,7 @@ export const createSandboxProvider = ({
       const response = await request(recordUrl, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ notificationId, ...message }),
+        body: JSON.stringify({ notificationId, tokens: [token.token], ...message }),
         signal,
       });
       await response.body.dump();
@@ -34,5 +35,6 @@ export const createSandboxProvider = ({
       return { class: 'transient', reason: error instanceof Error ? error.message : String(error) };
     }
   },
+  check: async () => {},
   stop: async () => {},
 });

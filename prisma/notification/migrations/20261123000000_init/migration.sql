@@ -46,6 +46,8 @@ CREATE TABLE notification (
   -- Claims in a row that ended without an attempt or an outcome.
   claims INTEGER NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0,
+  -- How many of them were made before the last replay: what became of a device then does not count now.
+  attempts_before INTEGER NOT NULL DEFAULT 0,
   -- Attempts that used up one try of the retry schedule.
   failures INTEGER NOT NULL DEFAULT 0,
   address TEXT,
@@ -74,7 +76,8 @@ CREATE TABLE content (
   correlation_id TEXT NOT NULL
 ) PARTITION BY RANGE (notification_id);
 
--- One hand-over to a provider. Open until finished_at; its outcome counts once applied_at is set.
+-- One hand-over to a provider. Open until finished_at; its outcome counts once applied_at is set. One claim may have several: the
+-- next provider of the chain, the devices of another kind. class: what it came to by then, over all of the claim's targets.
 CREATE TABLE attempt (
   notification_id UUID NOT NULL,
   number INTEGER NOT NULL,
@@ -86,6 +89,8 @@ CREATE TABLE attempt (
   reason TEXT,
   retry_after_seconds INTEGER,
   provider_message_id TEXT,
+  -- [{target, class, reason}]; target: the e-mail address, or the id of a push token.
+  results JSON,
   applied_at TIMESTAMPTZ,
   PRIMARY KEY (notification_id, number)
 ) PARTITION BY RANGE (notification_id);
@@ -174,6 +179,16 @@ CREATE TABLE suppression (
   UNIQUE NULLS NOT DISTINCT (type, address, user_id, template_code)
 );
 CREATE INDEX suppression_user ON suppression (user_id) WHERE user_id IS NOT NULL;
+
+-- Push tokens that a provider said are dead: nothing goes to them again, whether or not the user service has heard of it.
+CREATE TABLE dead_token (
+  token_id UUID NOT NULL PRIMARY KEY,
+  user_id UUID NOT NULL,
+  reason TEXT,
+  at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  told_at TIMESTAMPTZ
+);
+CREATE INDEX dead_token_untold ON dead_token (at) WHERE told_at IS NULL;
 
 -- How the workers see their providers.
 CREATE TABLE provider_state (
@@ -295,13 +310,26 @@ END $$;
 
 -- The worker's functions. Each locks its rows in the order of their ids first, so that two of them can't deadlock.
 
+-- Those of the targets that nothing may be sent to, and why: [{id, why: suppressed | dead}]; null for none.
+-- targets: [{id, token}] of push tokens, or [{id, address}] of mailboxes.
+CREATE FUNCTION unreachable_targets(channel TEXT, targets JSON) RETURNS JSON
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  SELECT json_agg(json_build_object('id', target.id, 'why', target.why)) FROM (
+    SELECT t.id, CASE
+      WHEN EXISTS (SELECT FROM suppression s WHERE s.type = channel AND s.address = coalesce(t.token, lower(t.address))) THEN 'suppressed'
+      WHEN channel = 'push' AND EXISTS (SELECT FROM dead_token d WHERE d.token_id = t.id::uuid) THEN 'dead'
+    END AS why
+    FROM json_to_recordset(targets) AS t (id TEXT, token TEXT, address TEXT)) AS target
+  WHERE target.why IS NOT NULL
+$$;
+
 -- Gives a worker the right to notifications that are pending, due and not leased. An early or repeated job gets no row.
 -- A lease that ran out is the sweeper's: its attempt may have an outcome. A row that somebody holds is waited for: skipped, its job
--- would be acked and gone.
+-- would be acked and gone. settled: devices that need no other try in this run, [{target, class}].
 CREATE FUNCTION claim_jobs(ids UUID[], lease_seconds INTEGER)
 RETURNS TABLE (
-  id UUID, token INTEGER, type TEXT, client_id TEXT, user_id UUID, address TEXT, contact_version INTEGER,
-  expires_at TIMESTAMPTZ, attempts INTEGER, correlation_id TEXT, message JSON, is_expired BOOLEAN, is_suppressed BOOLEAN)
+  id UUID, token INTEGER, type TEXT, user_id UUID, contact_version INTEGER, correlation_id TEXT, message JSON,
+  is_expired BOOLEAN, is_suppressed BOOLEAN, unreachable JSON, settled JSON)
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   WITH due AS (
     SELECT n.id FROM notification n
@@ -315,26 +343,29 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SET token = n.token + 1, claims = n.claims + 1, requeues = 0, lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
     FROM due WHERE n.id = due.id
     RETURNING n.*)
-  SELECT claimed.id, claimed.token, claimed.type, claimed.client_id, claimed.user_id, claimed.address, claimed.contact_version,
-    claimed.expires_at, claimed.attempts, content.correlation_id, content.message,
+  SELECT claimed.id, claimed.token, claimed.type, claimed.user_id, claimed.contact_version, content.correlation_id, content.message,
     coalesce(claimed.expires_at <= now(), false),
     EXISTS (
-      SELECT FROM suppression s WHERE s.type = claimed.type AND s.address = lower(claimed.address)
-      UNION ALL
-      -- A device's token is in the message only.
-      SELECT FROM suppression s WHERE claimed.type = 'push' AND s.type = 'push'
-        AND s.address IN (SELECT json_array_elements_text(content.message->'tokens'))
-      UNION ALL
       SELECT FROM suppression s WHERE s.type = claimed.type AND s.user_id = claimed.user_id
-        AND (s.template_code IS NULL OR s.template_code = claimed.template_code))
+        AND (s.template_code IS NULL OR s.template_code = claimed.template_code)),
+    unreachable_targets(claimed.type, CASE claimed.type
+      WHEN 'push' THEN content.message->'tokens'
+      ELSE json_build_array(json_build_object('id', claimed.address, 'address', claimed.address)) END),
+    CASE WHEN claimed.attempts > claimed.attempts_before THEN (
+      SELECT json_agg(json_build_object('target', result->>'target', 'class', result->>'class'))
+      FROM attempt a, json_array_elements(a.results) AS result
+      WHERE a.notification_id = claimed.id AND a.number > claimed.attempts_before
+        AND result->>'class' IN ('accepted', 'permanent', 'address_dead')) END
   FROM claimed LEFT JOIN content ON content.notification_id = claimed.id
 $$;
 
 -- Opens an attempt where the token is still the caller's and the lease holds. No row back means: do not send.
-CREATE FUNCTION start_attempts(ids UUID[], tokens INTEGER[], providers TEXT[], lease_seconds INTEGER)
+-- Each item: {id, token, provider, ended}; ended is the outcome of the attempt before it under the same claim, or null:
+-- {class, reason, retry_after_seconds, provider_message_id, results}.
+CREATE FUNCTION start_attempts(starts JSON, lease_seconds INTEGER)
 RETURNS TABLE (id UUID, number INTEGER)
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  WITH wanted AS (SELECT * FROM unnest(ids, tokens, providers) AS w (id, token, provider)),
+  WITH wanted AS (SELECT * FROM json_to_recordset(starts) AS w (id UUID, token INTEGER, provider TEXT, ended JSON)),
   mine AS (
     SELECT n.id FROM notification n JOIN wanted ON wanted.id = n.id
     WHERE n.status = 'pending' AND n.token = wanted.token AND n.lease_until > now()
@@ -344,31 +375,44 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SET attempts = n.attempts + 1, claims = 0, lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
     FROM mine WHERE n.id = mine.id
     RETURNING n.id, n.token, n.attempts),
+  closed AS (
+    UPDATE attempt a
+    SET finished_at = clock_timestamp(), class = w.ended->>'class', reason = w.ended->>'reason',
+      retry_after_seconds = (w.ended->>'retry_after_seconds')::integer, provider_message_id = w.ended->>'provider_message_id',
+      results = w.ended->'results'
+    FROM extended JOIN wanted w ON w.id = extended.id
+    WHERE w.ended IS NOT NULL AND a.notification_id = extended.id AND a.token = extended.token AND a.finished_at IS NULL),
   opened AS (
     INSERT INTO attempt (notification_id, number, token, provider)
     SELECT extended.id, extended.attempts, extended.token, wanted.provider FROM extended JOIN wanted ON wanted.id = extended.id),
   noted AS (
     INSERT INTO timeline (notification_id, event, detail)
-    SELECT extended.id, 'ATTEMPT_STARTED', json_build_object('attempt', extended.attempts, 'provider', wanted.provider)
-    FROM extended JOIN wanted ON wanted.id = extended.id)
+    SELECT extended.id, entry.event, entry.detail
+    FROM extended JOIN wanted w ON w.id = extended.id, LATERAL (VALUES
+      (1, 'ATTEMPT_ENDED', json_strip_nulls(json_build_object('class', w.ended->>'class', 'reason', w.ended->>'reason',
+        'providerMessageId', w.ended->>'provider_message_id'))),
+      (2, 'ATTEMPT_STARTED', json_build_object('attempt', extended.attempts, 'provider', w.provider))
+    ) AS entry (place, event, detail)
+    WHERE entry.place = 2 OR w.ended IS NOT NULL
+    ORDER BY extended.id, entry.place)
   SELECT extended.id, extended.attempts FROM extended
 $$;
 
 -- Keeps outcomes that could not be reported, in the attempt they belong to; the sweeper applies them.
--- Each item: {notification_id, token, class, reason, retry_after_seconds, provider_message_id}. Returns those kept.
+-- Each item: {notification_id, token, class, reason, retry_after_seconds, provider_message_id, results}. Returns those kept.
 CREATE FUNCTION keep_outcomes(outcomes JSON)
 RETURNS TABLE (id UUID)
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   WITH given AS (
     SELECT * FROM json_to_recordset(outcomes) AS g (
-      notification_id UUID, token INTEGER, class TEXT, reason TEXT, retry_after_seconds INTEGER, provider_message_id TEXT)),
+      notification_id UUID, token INTEGER, class TEXT, reason TEXT, retry_after_seconds INTEGER, provider_message_id TEXT, results JSON)),
   open_attempt AS (
     SELECT a.notification_id, a.number FROM attempt a JOIN given USING (notification_id, token)
     WHERE a.finished_at IS NULL
     ORDER BY a.notification_id, a.number FOR UPDATE OF a)
   UPDATE attempt a
   SET finished_at = clock_timestamp(), class = given.class, reason = given.reason,
-    retry_after_seconds = given.retry_after_seconds, provider_message_id = given.provider_message_id
+    retry_after_seconds = given.retry_after_seconds, provider_message_id = given.provider_message_id, results = given.results
   FROM open_attempt, given
   WHERE a.notification_id = open_attempt.notification_id AND a.number = open_attempt.number
     AND given.notification_id = a.notification_id AND given.token = a.token
@@ -413,6 +457,6 @@ EXCEPTION
   WHEN duplicate_object OR unique_violation THEN NULL;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION claim_jobs, start_attempts, keep_outcomes, release_claims, note_provider FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION claim_jobs, start_attempts, keep_outcomes, release_claims, unreachable_targets, note_provider FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO herald_worker;
-GRANT EXECUTE ON FUNCTION claim_jobs, start_attempts, keep_outcomes, release_claims, note_provider TO herald_worker;
+GRANT EXECUTE ON FUNCTION claim_jobs, start_attempts, keep_outcomes, release_claims, unreachable_targets, note_provider TO herald_worker;

@@ -19,6 +19,7 @@ CREATE UNIQUE INDEX "user_email_key_key" ON "user"("email_key");
 CREATE TABLE "push_token" (
   "id" UUID NOT NULL,
   "user_id" UUID NOT NULL,
+  "kind" TEXT NOT NULL CHECK ("kind" IN ('fcm', 'webpush', 'onesignal')),
   "token" TEXT NOT NULL,
   "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
   "dead_at" TIMESTAMPTZ(3),

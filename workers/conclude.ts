@@ -1,0 +1,46 @@
+import type { OutcomeClass, TargetResult } from '../contracts/report.ts';
+import { toStorable } from '../platform/text.ts';
+import type { SendOutcome } from './provider.ts';
+
+/** What became of a message at one target so far. `not_sent`: no provider was to be had. */
+export type TargetOutcome =
+  SendOutcome | { class: 'not_sent'; reason: string; retryAfterSeconds?: undefined; providerMessageId?: undefined };
+
+/** Whether the next provider may be tried: this one surely did not take the message, and not for the message's sake. */
+export const isOpen = (outcome: TargetOutcome | undefined): boolean =>
+  outcome === undefined || PASSED_ON.includes(outcome.class);
+
+const PASSED_ON: OutcomeClass[] = ['transient', 'configuration', 'not_sent'];
+
+/** The first of these that any target met is what the whole came to: one device that has it is enough. */
+const ORDER: OutcomeClass[] = [
+  'accepted',
+  'unknown',
+  'transient',
+  'configuration',
+  'not_sent',
+  'permanent',
+  'address_dead',
+];
+
+/** What the outcomes at all targets of one notification come to together. */
+export function conclude(outcomes: ReadonlyMap<string, TargetOutcome>): TargetOutcome {
+  const all = [...outcomes.values()];
+  const found = ORDER.map((name) => all.find((outcome) => outcome.class === name)).find(
+    (outcome) => outcome !== undefined,
+  );
+  if (found === undefined) return { class: 'permanent', reason: 'there is nobody to send to' };
+  const waits = all.flatMap(({ retryAfterSeconds }) => retryAfterSeconds ?? []);
+  return found.class === 'transient' && waits.length > 0 ? { ...found, retryAfterSeconds: Math.max(...waits) } : found;
+}
+
+/** For the report: each target with its own outcome. */
+export const toResults = (outcomes: ReadonlyMap<string, TargetOutcome>): TargetResult[] =>
+  [...outcomes].map(([target, outcome]) => ({
+    target,
+    class: outcome.class,
+    ...(outcome.reason !== undefined && { reason: toStorable(outcome.reason.slice(0, REASON_LENGTH)) }),
+  }));
+
+/** Many devices share one report, whose size is bounded. The attempt's own reason is whole. */
+const REASON_LENGTH = 300;
