@@ -65,9 +65,14 @@ export async function listen(app: FastifyInstance, host: string, port: number, v
 /**
  * `GET /health`: the process lives. `GET /ready`: each dependency with its state and latency; 503 while one is down.
  * @param checks name → a call that rejects while that dependency is away
+ * @param details what `/health` says besides that the process lives
  */
-export function registerHealth(app: FastifyInstance, checks: Record<string, () => Promise<unknown>> = {}): void {
-  app.get('/health', () => ({ status: 'ok' }));
+export function registerHealth(
+  app: FastifyInstance,
+  checks: Record<string, () => Promise<unknown>> = {},
+  details: () => object = () => ({}),
+): void {
+  app.get('/health', () => ({ status: 'ok', ...details() }));
   app.get('/ready', async (_request, reply) => {
     const results = await Promise.all(
       Object.entries(checks).map(async ([name, check]) => [name, await runCheck(check)] as const),

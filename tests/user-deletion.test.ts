@@ -71,7 +71,7 @@ describe('a user who is deleted', () => {
     const [waiting, later] = [await givenMail(user), await givenLater(user)];
     const pushed = await givenMail(user, { notification_type: 'push', send_at: inAnHour() });
     const somebodys = await givenMail(await givenUser(herald));
-    expect(await findText(email)).toEqual(['notification', 'content']);
+    expect(await findText(email)).toEqual(['notification', 'content', 'attempt']);
 
     expect(await deleteUser(user)).toEqual({ deleteUser: true });
     await told();

@@ -9,6 +9,7 @@ import { createLogger, type Logger } from '../platform/logger.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { createPool } from '../platform/postgres.ts';
 import { createServiceClient } from '../platform/service-client.ts';
+import type { GuardedProvider } from './breaker.ts';
 import { createClaims } from './claims.ts';
 import type { WorkerConfig } from './config.ts';
 import { startConsuming } from './consume.ts';
@@ -93,24 +94,25 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
 
     const app = createHttpServer(log);
     registerMetrics(app, metrics);
-    registerHealth(app, {
-      postgres: () => pool.query('SELECT 1'),
-      cache: () => cache.ping(),
-      ...Object.fromEntries(
-        providers.chain.map(({ name, state }) => [
-          name,
-          async () => {
-            const { state: circuit, reason } = state();
-            if (circuit !== 'closed') throw new Error(`it is ${circuit}${reason === null ? '' : `: ${reason}`}`);
-          },
-        ]),
-      ),
-      broker: async () => {
-        if (broker.state !== 'up') throw new Error(`the broker is ${broker.state}`);
+    registerHealth(
+      app,
+      {
+        postgres: () => pool.query('SELECT 1'),
+        cache: () => cache.ping(),
+        ...Object.fromEntries(providers.chain.map((provider) => [provider.name, async () => expectClosed(provider)])),
+        broker: async () => {
+          if (broker.state !== 'up') throw new Error(`the broker is ${broker.state}`);
+        },
       },
-    });
+      () => ({ providers: Object.fromEntries(providers.chain.map(({ name, state }) => [name, state()])) }),
+    );
     started.onStop('the server', () => app.close());
     const port = await listen(app, config.host, config.port);
     log.info({ port }, `the ${config.type} worker is up`);
     return { port };
   });
+
+function expectClosed({ state }: GuardedProvider): void {
+  const { state: circuit, reason } = state();
+  if (circuit !== 'closed') throw new Error(`its circuit is ${circuit}${reason === null ? '' : `: ${reason}`}`);
+}

@@ -7,7 +7,7 @@ import { toCamelKeys, toSnakePath } from '../../platform/rest/spelling.ts';
 import * as bodies from './bodies.ts';
 import * as operations from './generated/operations.ts';
 
-type ReportBody = { status: string; attempt?: { class: string } };
+type ReportBody = { status: string; attempt?: { class: string; results?: { class: string }[] } };
 type ManyBody = { filter: bodies.FilterBody };
 
 const MAX_SENDS = 1_000;
@@ -210,8 +210,12 @@ const toRefusedBody = (error: operations.SendNotificationsMutation['sendNotifica
   };
 };
 
+const upperClass = <T extends { class: string }>(item: T) => ({ ...item, class: item.class.toUpperCase() });
+
 const toReport = ({ status, attempt, ...rest }: ReportBody) => ({
   ...rest,
   status: status.toUpperCase(),
-  ...(attempt !== undefined && { attempt: { ...attempt, class: attempt.class.toUpperCase() } }),
+  ...(attempt !== undefined && {
+    attempt: { ...upperClass(attempt), ...(attempt.results && { results: attempt.results.map(upperClass) }) },
+  }),
 });

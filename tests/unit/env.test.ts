@@ -118,7 +118,7 @@ describe('the services', () => {
 
   test.each([
     ['EMAIL_PROVIDERS', 'smtp,fcm', /^EMAIL_PROVIDERS is wrong: must be a list of smtp, /],
-    ['PUSH_PROVIDERS', 'fcm,fcm', /^PUSH_PROVIDERS is wrong: must name each provider once$/],
+    ['PUSH_PROVIDERS', 'sandbox,sandbox', /^PUSH_PROVIDERS is wrong: must name each provider once$/],
   ])('%s=%s is refused', (name, value, expected) => {
     expect(faultsOf(() => readWorkerConfig({ ...worker, [name]: value }, 'push'))).toEqual([
       expect.stringMatching(expected),
