@@ -99,9 +99,6 @@ describe('nothing is sent', () => {
     expect(await readNotification(herald, id)).toMatchObject({ status: 'failed', reason: 'SUPPRESSED', attempts: 0 });
     expect(await mailsOf(herald, id)).toEqual([]);
   });
-
-  // The worker asks for the address anew and not for its suppressions; there is no public way to change an address yet.
-  test.todo('to a suppressed address that the user took on after the send was accepted');
 });
 
 describe('the list', () => {
