@@ -16,7 +16,8 @@ const mayImport = {
   workers: ['platform', 'contracts', 'prisma/notification'],
   gateway: ['platform', 'contracts'],
   embedded: ['platform', 'contracts', 'prisma', 'client', 'gateway', 'subgraphs', 'workers'],
-  cli: ['platform', 'contracts', 'client', 'prisma'],
+  // The doctor reads every program's configuration.
+  cli: ['platform', 'contracts', 'client', 'prisma', 'gateway', 'subgraphs', 'workers'],
   examples: ['client'],
 };
 

@@ -19,3 +19,6 @@ export const readConfig = (env: Env = process.env): Record<DatabaseName, string>
     notification: vars.NOTIFICATIONS_DATABASE_URL,
   };
 };
+
+/** For the doctor, who asks every program how it would read it. */
+export const readEnvironment = (): Env => process.env;

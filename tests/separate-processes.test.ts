@@ -92,6 +92,38 @@ describe.skipIf(amqpUrl === null || redisUrl === null)(
       expect(body).toMatchObject({ total: 1 });
     });
 
+    it('has `npm run doctor` say in a line each what is wrong, and the mend', async () => {
+      startThese(NAMES);
+      await allReady();
+      const env = { ...envOf('user'), PORT: undefined };
+      const well = await doctor(env);
+      expect(well.output).not.toMatch(/✗/);
+      expect(well.code).toBe(0);
+      expect(well.output).toMatch(/✓ notifications_db: PostgreSQL \d+.*, migrations applied/);
+      expect(well.output).toMatch(/✓ RabbitMQ: .*email\.queue 0 waiting, 1 consumers/);
+      expect(well.output).toMatch(/✓ email provider smtp: takes messages from us/);
+
+      await ways.redis.block();
+      await ways.smtp.block();
+      const ill = await doctor({
+        ...env,
+        ADMIN_API_KEY: 'another-key-altogether',
+        WORKER_API_KEY: undefined,
+        USERS_DATABASE_URL: inject('postgresUrl'),
+        USER_URL: `http://127.0.0.1:${await freePort()}`,
+      });
+      expect(ill.code).toBe(1);
+      for (const expected of [
+        /✗ variables of gateway, email worker, push worker: WORKER_API_KEY is not set: /,
+        /✗ users_db: lacks \S+_init: run "npm run db:migrate"/,
+        /✗ Redis: can't be reached: .*Start Redis, or correct REDIS_URL/,
+        /✗ user service at \S+: does not answer: .*ECONNREFUSED.*Start it, or correct its URL/,
+        /✗ ADMIN_API_KEY at the gateway: is refused: give the gateway and the caller the same ADMIN_API_KEY/,
+        /✗ email provider smtp: /,
+      ])
+        expect(ill.output).toMatch(expected);
+    });
+
     // The others are the same program, or hold nothing that could be lost.
     it.each(['gateway', 'notification', 'email'] as const)(
       'loses nothing when the %s program is ended by SIGTERM under load and started again',
@@ -238,6 +270,12 @@ async function stops(names: readonly Name[]): Promise<void> {
     running.delete(name);
   }
   expect(performance.now() - since).toBeLessThan(STOP_MS);
+}
+
+async function doctor(env: NodeJS.ProcessEnv): Promise<{ code: number; output: string }> {
+  const program = startProgram('node', ['cli/doctor.ts'], { cwd: root, env });
+  const { code } = await program.ended;
+  return { code: code ?? -1, output: program.output() };
 }
 
 async function stopAll(): Promise<void> {

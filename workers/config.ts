@@ -87,4 +87,10 @@ const chain = (type: NotificationType, fallback: string) => {
     .refine((names) => new Set(names).size === names.length, 'must name each provider once');
 };
 
+/** @throws ConfigError when the variable names none or one that there is not */
+export const readProviderNames = (type: NotificationType, env: Env): string[] =>
+  type === 'email'
+    ? parseEnv({ EMAIL_PROVIDERS: chain('email', 'smtp') }, env).EMAIL_PROVIDERS
+    : parseEnv({ PUSH_PROVIDERS: chain('push', 'sandbox') }, env).PUSH_PROVIDERS;
+
 const isType = (text: string | undefined): text is NotificationType => NOTIFICATION_TYPES.some((type) => type === text);

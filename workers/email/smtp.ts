@@ -49,7 +49,9 @@ export function createSmtpProvider(options: {
         );
       return Promise.race([sending, timeUp(signal)]);
     },
-    check: async () => {},
+    async check() {
+      await transport.verify();
+    },
     stop: async () => transport.close(),
   };
 }

@@ -1,0 +1,45 @@
+/** So long a service may take to answer. */
+const TIMEOUT_MS = 5_000;
+
+type Ready = { checks?: Record<string, { state: string; error?: string }> };
+
+/** Asks a service whether it lives and what it lacks. */
+export async function checkService(url: string): Promise<string> {
+  const response = await ask(`${url}/ready`);
+  const { checks = {} } = (await response.json().catch(() => ({}))) as Ready;
+  const down = Object.entries(checks).filter(([, { state }]) => state !== 'up');
+  if (down.length > 0)
+    throw new Error(
+      `runs, but ${down.map(([name, { error }]) => `${name} is down (${error ?? 'no reason'})`).join('; ')}`,
+    );
+  if (!response.ok) throw new Error(`answers ${response.status} to /ready: is that Herald?`);
+  return `ready (${Object.keys(checks).join(', ') || 'no dependencies'})`;
+}
+
+/** The gateway must know the admin's key. */
+export async function checkAdminKey(gatewayUrl: string, key: string): Promise<string> {
+  const { status } = await ask(`${gatewayUrl}/graphql`, key, { query: '{ __typename }' });
+  if (status === 401) throw new Error('is refused: give the gateway and the caller the same ADMIN_API_KEY');
+  return 'accepted';
+}
+
+/** An empty report changes nothing, and tells whether the key would be taken. */
+export async function checkWorkerKey(gatewayUrl: string, key: string): Promise<string> {
+  const { status } = await ask(`${gatewayUrl}/api/v1/email/status/`, key, []);
+  if (status === 401) throw new Error('is refused: give the gateway and the workers the same WORKER_API_KEY');
+  return 'accepted';
+}
+
+async function ask(url: string, key?: string, body?: unknown): Promise<Response> {
+  try {
+    return await fetch(url, {
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      headers: { ...(key !== undefined && { authorization: `Bearer ${key}` }), 'content-type': 'application/json' },
+      ...(body !== undefined && { method: 'POST', body: JSON.stringify(body) }),
+    });
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`does not answer: ${why}. Start it, or correct its URL`, { cause: error });
+  }
+}
