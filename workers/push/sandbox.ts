@@ -15,16 +15,16 @@ export const createSandboxProvider = ({
 }): Provider<DeviceMessage> => ({
   name: 'sandbox',
   takes: PUSH_TOKEN_KINDS,
-  async send({ type: _, token, ...message }, { notificationId, signal }) {
+  async send({ type: _, token, ...content }, { notificationId, signal }) {
     if (recordUrl === null) {
-      log.info({ notificationId, title: message.title }, 'the sandbox would have sent this push message');
+      log.info({ notificationId, title: content.title }, 'the sandbox would have sent this push message');
       return { class: 'accepted', providerMessageId: notificationId };
     }
     try {
       const response = await request(recordUrl, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ notificationId, tokens: [token.token], ...message }),
+        body: JSON.stringify({ notificationId, tokens: [token.token], ...content }),
         signal,
       });
       await response.body.dump();
@@ -35,6 +35,11 @@ export const createSandboxProvider = ({
       return { class: 'transient', reason: error instanceof Error ? error.message : String(error) };
     }
   },
-  check: async () => {},
+  async check(signal) {
+    if (recordUrl === null) return;
+    const response = await request(recordUrl, { signal });
+    await response.body.dump();
+    if (response.statusCode >= 400) throw new Error(`the mailbox at ${recordUrl} answered ${response.statusCode}`);
+  },
   stop: async () => {},
 });
