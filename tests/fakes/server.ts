@@ -23,7 +23,7 @@ export type FakeServer = {
 
 /** Starts a server on 127.0.0.1, with TLS when there is a certificate, that gives each request to `handle`. */
 export async function startFakeServer(
-  handle: (request: FakeRequest) => Reply,
+  handle: (request: FakeRequest) => Reply | Promise<Reply>,
   certificate: { key: string; cert: string } | null = null,
 ): Promise<FakeServer> {
   const server = certificate === null ? createHttpServer() : createHttpsServer(certificate);
@@ -41,9 +41,9 @@ export async function startFakeServer(
   };
   server.on('request', (request, response) => {
     void buffer(request).then(
-      (body) => {
+      async (body) => {
         const { method = '', url: path = '', headers } = request;
-        const reply = handle({ method, path, headers, body });
+        const reply = await handle({ method, path, headers, body });
         if (reply === 'hang') {
           hanging += 1;
           response.once('close', () => (hanging -= 1));

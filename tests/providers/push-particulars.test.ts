@@ -7,7 +7,7 @@ import type { DeviceMessage, PushToken } from '../../contracts/message.ts';
 import { PUSH_PAYLOAD_LIMIT_BYTES, toWebPushPayload } from '../../contracts/push-payload.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { Provider, SendOutcome } from '../../workers/provider.ts';
-import { createAgent, exchange } from '../../workers/push/exchange.ts';
+import { createAgent, exchange } from '../../workers/exchange.ts';
 import { toIdempotencyKey } from '../../workers/push/onesignal.ts';
 import { createSandboxProvider } from '../../workers/push/sandbox.ts';
 import { createCertificate } from '../fakes/certificate.ts';

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { parseRetryAfter } from '../http-outcome.ts';
 import type { SendOutcome } from '../provider.ts';
+import { toReason } from '../reason.ts';
 import type { FirebaseAnswer } from './firebase-http-client.ts';
-import { toReason } from './reason.ts';
 
 const MIN_WAIT_SECONDS = 10;
 const QUOTA_WAIT_SECONDS = 60;

@@ -5,14 +5,14 @@ import { deleteApp, initializeApp } from 'firebase-admin/app';
 import { getMessaging } from 'firebase-admin/messaging';
 import type { DeviceMessage } from '../../contracts/message.ts';
 import { faultOfPayload } from '../../contracts/push-payload.ts';
+import { createAgent } from '../exchange.ts';
 import type { Provider, SendOutcome } from '../provider.ts';
+import { withoutSecrets } from '../reason.ts';
+import { untilAborted } from '../until-aborted.ts';
 import { classifyFcmError } from './classify-fcm-error.ts';
-import { createAgent } from './exchange.ts';
 import { toFcmMessage } from './fcm-message.ts';
 import { steerHttpClient } from './firebase-http-client.ts';
 import { createAccessTokens, type ServiceAccount } from './google-access-token.ts';
-import { withoutSecrets } from './reason.ts';
-import { untilAborted } from './until-aborted.ts';
 
 /** Google closes idle connections later than this, so a message hardly ever meets one that is just being closed. */
 const IDLE_MS = 30_000;

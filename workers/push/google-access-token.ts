@@ -1,10 +1,10 @@
 import { sign } from 'node:crypto';
 import type { Agent } from 'undici';
 import { z } from 'zod';
+import { exchange, readJson, type Exchange } from '../exchange.ts';
 import { parseRetryAfter } from '../http-outcome.ts';
 import type { SendOutcome } from '../provider.ts';
-import { exchange, readJson, type Exchange } from './exchange.ts';
-import { toReason } from './reason.ts';
+import { toReason } from '../reason.ts';
 
 export type ServiceAccount = { project_id: string; client_email: string; private_key: string; token_uri?: string };
 

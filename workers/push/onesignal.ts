@@ -14,11 +14,11 @@ import { v4 as createUuid } from 'uuid';
 import { z } from 'zod';
 import type { DeviceMessage } from '../../contracts/message.ts';
 import { faultOfPayload } from '../../contracts/push-payload.ts';
+import { createAgent, exchange, readJson, type Answer, type Exchange, type HttpRequest } from '../exchange.ts';
 import { parseRetryAfter } from '../http-outcome.ts';
 import type { Provider, SendOutcome } from '../provider.ts';
+import { toReason, withoutSecrets } from '../reason.ts';
 import { toCollapseId, toTopic, toTtlSeconds } from './delivery-options.ts';
-import { createAgent, exchange, readJson, type Answer, type Exchange, type HttpRequest } from './exchange.ts';
-import { toReason, withoutSecrets } from './reason.ts';
 
 const DEFAULT_BASE_URL = 'https://api.onesignal.com';
 

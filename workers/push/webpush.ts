@@ -3,11 +3,11 @@ import webPush from 'web-push';
 import { z } from 'zod';
 import type { DeviceMessage } from '../../contracts/message.ts';
 import { faultOfPayload, toWebPushPayload } from '../../contracts/push-payload.ts';
+import { createAgent, exchange, type Answer, type HttpRequest } from '../exchange.ts';
 import { parseRetryAfter } from '../http-outcome.ts';
 import type { Provider, SendOutcome } from '../provider.ts';
+import { toReason, withoutSecrets } from '../reason.ts';
 import { toTopic, toTtlSeconds } from './delivery-options.ts';
-import { createAgent, exchange, type Answer, type HttpRequest } from './exchange.ts';
-import { toReason, withoutSecrets } from './reason.ts';
 
 /** The push services of the browsers. `*.` stands for any subdomain. */
 export const PUSH_SERVICE_HOSTS = [

@@ -1,4 +1,4 @@
-import type { SendOutcome } from '../provider.ts';
+import type { SendOutcome } from './provider.ts';
 import type { Answer } from './exchange.ts';
 
 const MAX_CHARACTERS = 8_000;
