@@ -34,5 +34,5 @@ export type Message = EmailMessage | PushMessage;
 /** A push message to one of its devices. */
 export type DeviceMessage = Omit<PushMessage, 'tokens'> & { token: PushToken };
 
-/** Bytes of a rendered message, as JSON. */
-export const MESSAGE_LIMIT_BYTES = { email: 256 * 1024, push: 4 * 1024 } as const;
+/** Bytes of a rendered e-mail, as JSON. What a push message may have is the push services' word: push-payload.ts. */
+export const MESSAGE_LIMIT_BYTES = 256 * 1024;

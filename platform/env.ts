@@ -60,6 +60,19 @@ export const url = (...schemes: string[]) =>
     message: `must be a URL that starts with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}`,
   });
 
+/** The base URL of a provider, another than its own: https, or a server on this machine. Keys are sent there. */
+export const providerUrl = z
+  .string()
+  .refine(
+    (text) =>
+      URL.canParse(text) &&
+      (new URL(text).protocol === 'https:' ||
+        (new URL(text).protocol === 'http:' &&
+          /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(text).hostname))),
+    'must be an https:// URL, or an http:// URL of this machine',
+  )
+  .optional();
+
 /** The base URL of another service, without its trailing slash. */
 export const serviceUrl = (fallback: string) =>
   url('http', 'https')

@@ -1,12 +1,16 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { NotificationType } from '../contracts/jobs.ts';
 import { PUSH_TOKEN_KINDS } from '../contracts/message.ts';
-import { parseEnv, url, type Env } from '../platform/env.ts';
+import { parseEnv, providerUrl, url, type Env } from '../platform/env.ts';
 import type { Logger } from '../platform/logger.ts';
 import { mailFrom } from './email/mail-from.ts';
 import { createSmtpProvider } from './email/smtp.ts';
+import { pemFile, serviceAccount } from './key-files.ts';
 import type { Provider, TargetKind } from './provider.ts';
+import { createFcmProvider } from './push/fcm.ts';
+import { createOneSignalProvider } from './push/onesignal.ts';
 import { createSandboxProvider } from './push/sandbox.ts';
+import { createWebPushProvider, PUSH_SERVICE_HOSTS } from './push/webpush.ts';
 
 /** What every provider gets, whatever its variables. */
 export type AdapterOptions = {
@@ -37,6 +41,53 @@ export const adapters: Record<string, Adapter> = {
         from: vars.MAIL_FROM,
         // A send that was given up holds its connection until the server answers or the socket times out.
         connections: 2 * concurrency,
+        timeoutMs,
+      }),
+  }),
+  fcm: adapter('push', ['fcm'], {
+    vars: { FCM_SERVICE_ACCOUNT: serviceAccount, FCM_BASE_URL: providerUrl, PROVIDER_CA_FILE: pemFile },
+    create: (vars, { timeoutMs }) =>
+      createFcmProvider({
+        serviceAccount: vars.FCM_SERVICE_ACCOUNT,
+        baseUrl: vars.FCM_BASE_URL ?? null,
+        timeoutMs,
+        ca: vars.PROVIDER_CA_FILE ?? null,
+      }),
+  }),
+  webpush: adapter('push', ['webpush'], {
+    vars: {
+      VAPID_SUBJECT: z
+        .string()
+        .describe('who the push services may write to, mailto:ops@example.com or an https:// URL'),
+      VAPID_PUBLIC_KEY: z.string().describe('the key that web pages subscribe with, base64url'),
+      VAPID_PRIVATE_KEY: z.string().describe('the key that belongs to VAPID_PUBLIC_KEY, base64url'),
+      WEBPUSH_ALLOWED_HOSTS: z
+        .string()
+        .default(PUSH_SERVICE_HOSTS.join(','))
+        .transform((text) => text.split(',').map((host) => host.trim())),
+      PROVIDER_CA_FILE: pemFile,
+    },
+    create: (vars, { timeoutMs }) =>
+      createWebPushProvider({
+        subject: vars.VAPID_SUBJECT,
+        publicKey: vars.VAPID_PUBLIC_KEY,
+        privateKey: vars.VAPID_PRIVATE_KEY,
+        allowedHosts: vars.WEBPUSH_ALLOWED_HOSTS,
+        timeoutMs,
+        ca: vars.PROVIDER_CA_FILE ?? null,
+      }),
+  }),
+  onesignal: adapter('push', ['onesignal'], {
+    vars: {
+      ONESIGNAL_APP_ID: z.string().describe('the id of the OneSignal app'),
+      ONESIGNAL_API_KEY: z.string().describe("the app's API key"),
+      ONESIGNAL_BASE_URL: providerUrl,
+    },
+    create: (vars, { timeoutMs }) =>
+      createOneSignalProvider({
+        appId: vars.ONESIGNAL_APP_ID,
+        apiKey: vars.ONESIGNAL_API_KEY,
+        baseUrl: vars.ONESIGNAL_BASE_URL ?? null,
         timeoutMs,
       }),
   }),

@@ -1,5 +1,6 @@
 import type { EmailMessage, Message, PushMessage } from '../../contracts/message.ts';
 import { MESSAGE_LIMIT_BYTES } from '../../contracts/message.ts';
+import { faultOfPayload } from '../../contracts/push-payload.ts';
 import { renderLiquid, type LiquidMode } from '../../platform/liquid.ts';
 import { refuse, refuseFaults, type Fault, type Refusal } from '../../platform/refusal.ts';
 import type { ParsedSend } from './parse-send.ts';
@@ -13,7 +14,20 @@ export function renderMessage(send: ParsedSend, recipient: Recipient, content: T
 
   const [first, ...others] = text.faults;
   if (first !== undefined) return refuseFaults('UNPROCESSABLE', [first, ...others]);
-  const limit = MESSAGE_LIMIT_BYTES[send.type];
+  if (message.type === 'push') {
+    const kinds = new Set(message.tokens.map(({ kind }) => kind));
+    const faults = [...kinds].map((kind) => faultOfPayload(message, kind)).filter((fault) => fault !== null);
+    // Where one of several devices takes it, it goes to that one.
+    if (faults.length === kinds.size)
+      return refuse(
+        'UNPROCESSABLE',
+        `variables make the message too large: ${faults.join('; ')}`,
+        'variables',
+        'TOO_LARGE',
+      );
+    return message;
+  }
+  const limit = MESSAGE_LIMIT_BYTES;
   if (Buffer.byteLength(JSON.stringify(message)) > limit) {
     return refuse('UNPROCESSABLE', `variables make the message larger than ${limit} bytes`, 'variables', 'TOO_LARGE');
   }

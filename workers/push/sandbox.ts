@@ -1,7 +1,8 @@
-import { request } from 'undici';
 import { PUSH_TOKEN_KINDS, type DeviceMessage } from '../../contracts/message.ts';
 import type { Logger } from '../../platform/logger.ts';
+import { createAgent, exchange } from '../exchange.ts';
 import type { Provider } from '../provider.ts';
+import { toReason } from '../reason.ts';
 
 /**
  * Sends nothing: records what would have been sent, at the mailbox's page when `recordUrl` names it, else in the log.
@@ -12,34 +13,42 @@ export const createSandboxProvider = ({
 }: {
   recordUrl: string | null;
   log: Logger;
-}): Provider<DeviceMessage> => ({
-  name: 'sandbox',
-  takes: PUSH_TOKEN_KINDS,
-  async send({ type: _, token, ...content }, { notificationId, signal }) {
-    if (recordUrl === null) {
-      log.info({ notificationId, title: content.title }, 'the sandbox would have sent this push message');
-      return { class: 'accepted', providerMessageId: notificationId };
-    }
-    try {
-      const response = await request(recordUrl, {
-        method: 'POST',
+}): Provider<DeviceMessage> => {
+  const agent = createAgent({ ca: null, timeoutMs: CONNECT_TIMEOUT_MS });
+  return {
+    name: 'sandbox',
+    takes: PUSH_TOKEN_KINDS,
+    async send({ type: _, token, ...content }, { notificationId, signal }) {
+      if (recordUrl === null) {
+        log.info({ notificationId, title: content.title }, 'the sandbox would have sent this push message');
+        return { class: 'accepted', providerMessageId: notificationId };
+      }
+      const request = {
+        url: recordUrl,
+        method: 'POST' as const,
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ notificationId, tokens: [token.token], ...content }),
-        signal,
-      });
-      await response.body.dump();
-      if (response.statusCode >= 400)
-        return { class: 'transient', reason: `the mailbox answered ${response.statusCode}` };
-      return { class: 'accepted', providerMessageId: notificationId };
-    } catch (error) {
-      return { class: 'transient', reason: error instanceof Error ? error.message : String(error) };
-    }
-  },
-  async check(signal) {
-    if (recordUrl === null) return;
-    const response = await request(recordUrl, { signal });
-    await response.body.dump();
-    if (response.statusCode >= 400) throw new Error(`the mailbox at ${recordUrl} answered ${response.statusCode}`);
-  },
-  stop: async () => {},
-});
+      };
+      const result = await exchange(agent, request, signal);
+      switch (result.kind) {
+        case 'not_sent':
+          return { class: 'transient', reason: result.reason };
+        case 'unclear':
+          return { class: 'unknown', reason: result.reason };
+        case 'answered':
+          return result.status < 300
+            ? { class: 'accepted', providerMessageId: notificationId }
+            : { class: 'transient', reason: toReason(result) };
+      }
+    },
+    async check(signal) {
+      if (recordUrl === null) return;
+      const result = await exchange(agent, { url: recordUrl, method: 'GET', headers: {}, body: null }, signal);
+      const fault = result.kind === 'answered' ? (result.status < 300 ? null : toReason(result)) : result.reason;
+      if (fault !== null) throw new Error(`PUSH_SANDBOX_URL ${recordUrl} does not record: ${fault}`);
+    },
+    stop: () => agent.close(),
+  };
+};
+
+const CONNECT_TIMEOUT_MS = 5_000;
