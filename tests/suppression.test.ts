@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { SuppressInput } from '../client/generated/operations.ts';
+import type { SuppressInput, SuppressionsQueryVariables } from '../client/generated/operations.ts';
 import { SuppressDocument, SuppressionsDocument, UnsuppressDocument } from '../client/generated/operations.ts';
 import { givenSent, givenTemplate, givenUser, mailsOf, readNotification } from './given.ts';
 import { startHerald, type Herald } from './start.ts';
@@ -26,6 +26,8 @@ const suppress = async (input: Partial<SuppressInput>) => {
   const whole = { notificationType: 'EMAIL' as const, reason: 'asked to stop', ...input };
   return (await herald.graphql(SuppressDocument, { input: whole })).suppress;
 };
+const page = async (filter: SuppressionsQueryVariables) =>
+  (await herald.graphql(SuppressionsDocument, filter)).suppressions;
 const unsuppress = async (id: string) => (await herald.graphql(UnsuppressDocument, { id })).unsuppress;
 const pushesOf = async (id: string) => (await herald.pushes()).filter(({ NotificationID }) => NotificationID === id);
 
@@ -118,12 +120,35 @@ describe('the list', () => {
       createdBy: 'admin',
       createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
     });
-    const list = async (filter: object) => (await herald.graphql(SuppressionsDocument, filter)).suppressions;
+    const list = async (filter: SuppressionsQueryVariables) => (await page(filter)).edges.map(({ node }) => node);
     expect(await list({ userId: user })).toEqual([byPush, byUser]);
     expect(await list({ userId: user, notificationType: 'EMAIL' })).toEqual([byUser]);
     expect(await list({ address: email })).toEqual([byAddress]);
     expect(await list({ address: pushToken })).toEqual([byToken]);
-    expect((await list({})).slice(0, 4)).toEqual([byPush, byToken, byUser, byAddress]);
+    expect(await list({ first: 4 })).toEqual([byPush, byToken, byUser, byAddress]);
+  });
+
+  test('comes page by page, without a gap or a repeat, while more are added', async () => {
+    const user = await givenUser(herald);
+    const ids: string[] = [];
+    for (const code of ['a', 'b', 'c', 'd', 'e'])
+      ids.unshift((await suppress({ userId: user, templateCode: code })).id);
+    const first = await page({ userId: user, first: 2 });
+    await suppress({ userId: user });
+    const second = await page({ userId: user, first: 2, after: first.pageInfo.endCursor });
+    const third = await page({ userId: user, first: 2, after: second.pageInfo.endCursor });
+    expect([first, second, third].flatMap(({ edges }) => edges.map(({ node }) => node.id))).toEqual(ids);
+    expect([first, second, third].map(({ pageInfo }) => pageInfo.hasNextPage)).toEqual([true, true, false]);
+    expect([first, second, third].map(({ pageInfo }) => pageInfo.hasPreviousPage)).toEqual([false, true, true]);
+  });
+
+  test.each([
+    ['a page of nothing', { first: 0 }, 'first'],
+    ['a page that is too long', { first: 201 }, 'first'],
+    ['a cursor of somebody else', { after: 'YQ' }, 'after'],
+    ['a user that is no UUID', { userId: 'ada' }, 'userId'],
+  ])('refuses %s', async (_, filter, field) => {
+    await expect(page(filter)).rejects.toMatchObject({ code: 'BAD_USER_INPUT', field });
   });
 
   test('has one entry for what is suppressed several times, also at once', async () => {
@@ -150,7 +175,7 @@ describe('refused is a suppression', () => {
     ['with a reason that is too long', { userId, reason: 'a'.repeat(1_001) }, 'reason'],
   ])('%s', async (_, input, field) => {
     await expect(suppress(input)).rejects.toMatchObject({ code: 'BAD_USER_INPUT', field });
-    expect((await herald.graphql(SuppressionsDocument, { userId })).suppressions).toEqual([]);
+    expect((await page({ userId })).edges).toEqual([]);
   });
 
   test('taken back by an id that is none: there was nothing', async () => {

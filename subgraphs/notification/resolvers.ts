@@ -17,8 +17,9 @@ import { cancelNotification } from './cancel-notification.ts';
 import type { Cursors } from './cursor.ts';
 import { discardNotification, discardNotifications } from './discard-notifications.ts';
 import { eraseUser } from './erase-user.ts';
-import { findIds, findNotifications, toCursor } from './find-notifications.ts';
+import { findIds, findNotifications } from './find-notifications.ts';
 import type * as graph from './generated/graphql.ts';
+import { toConnection } from './id-page.ts';
 import { maySee } from './may-see.ts';
 import type { Peers } from './peers.ts';
 import { readFeed } from './read-feed.ts';
@@ -27,7 +28,7 @@ import { reportStatus, type Report, type ReportDependencies } from './report-sta
 import { sendNotification } from './send-notification.ts';
 import { sendNotifications } from './send-notifications.ts';
 import type { NotificationRow, NotificationStore } from './store.ts';
-import { suppress } from './suppressions.ts';
+import { findSuppressions, suppress } from './suppressions.ts';
 
 export type ResolverDependencies = {
   pool: Pool;
@@ -67,28 +68,17 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       notification: (_, { id }, { viewer }) => findVisible(id, viewer),
       notifications: async (_, { filter, first, after }, { viewer }) => {
         requireScope(viewer, 'notifications:read');
-        const page = orThrow(await findNotifications(store, filter ?? {}, { first, after: after ?? null }, viewer));
-        const edges = page.rows.map((node) => ({ node, cursor: toCursor(node) }));
-        const { hasNextPage, hasPreviousPage } = page;
-        return {
-          edges,
-          pageInfo: { hasNextPage, hasPreviousPage, startCursor: edges[0]?.cursor, endCursor: edges.at(-1)?.cursor },
-        };
+        return toConnection(
+          orThrow(await findNotifications(store, filter ?? {}, { first, after: after ?? null }, viewer)),
+        );
       },
       providers: async (_, __, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
         return store.findProviders();
       },
-      suppressions: (_, { notificationType, userId, address }, { viewer }) => {
+      suppressions: async (_, { first, after, ...filter }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
-        if (userId != null && !isUuid(userId))
-          throw toGraphQLError(refuse('BAD_USER_INPUT', 'userId must be a UUID', 'userId', 'INVALID'));
-        return store.findSuppressions({
-          ...(notificationType != null && { type: typeOf[notificationType] }),
-          ...(userId != null && { userId }),
-          // An e-mail address is kept in lower case, a push token as it is.
-          ...(address != null && { address: { in: [address, address.toLowerCase()] } }),
-        });
+        return toConnection(orThrow(await findSuppressions(store, filter, { first, after: after ?? null })));
       },
       feed: async (_, { after, filter, first }, { viewer }) => {
         requireScope(viewer, 'notifications:read');

@@ -45,8 +45,9 @@ export function createStore(pool: Pool) {
     deleteSuppression: async (id: string): Promise<boolean> =>
       (await prisma.suppression.deleteMany({ where: { id } })).count > 0,
 
-    findSuppressions: (where: Prisma.SuppressionWhereInput): Promise<SuppressionRow[]> =>
-      prisma.suppression.findMany({ where, orderBy: { id: 'desc' }, take: 1_000 }),
+    /** Newest first. */
+    findSuppressions: (where: Prisma.SuppressionWhereInput, take: number): Promise<SuppressionRow[]> =>
+      prisma.suppression.findMany({ where, orderBy: { id: 'desc' }, take }),
 
     /** The providers that workers have spoken of in the last minute, one row each, with the worst view of it. */
     async findProviders(): Promise<ProviderRow[]> {

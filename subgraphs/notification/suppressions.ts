@@ -3,7 +3,8 @@ import type { NotificationType } from '../../contracts/jobs.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { faultOfLine, isUuid } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
-import type { SuppressInput } from './generated/graphql.ts';
+import type { QuerySuppressionsArgs, SuppressInput } from './generated/graphql.ts';
+import { readPage, type Page } from './id-page.ts';
 import type { NotificationStore, SuppressionRow } from './store.ts';
 
 /** Stops sending to an address, to a user, or to a user from one template. Doing it twice gives the first one back. */
@@ -26,12 +27,11 @@ export async function suppress(
     const fault = text === null ? null : faultOfLine(text, { max });
     if (fault !== null) return refuse('BAD_USER_INPUT', `${field} ${fault}`, field, 'INVALID');
   }
-  const type: NotificationType = input.notificationType === 'EMAIL' ? 'email' : 'push';
+  const type = typeOf(input.notificationType);
   const row = await store.insertSuppression({
     id: uuidv7(),
     type,
-    // A push token is case-sensitive.
-    address: type === 'email' ? (address?.toLowerCase() ?? null) : address,
+    address: address === null ? null : toSuppressedAddress(type, address),
     userId: userId?.toLowerCase() ?? null,
     templateCode,
     reason,
@@ -39,3 +39,28 @@ export async function suppress(
   });
   return { kind: 'suppression', ...row };
 }
+
+/** As the list keeps an address: a push token is case-sensitive. */
+export const toSuppressedAddress = (type: NotificationType, address: string): string =>
+  type === 'email' ? address.toLowerCase() : address;
+
+/** One page of the list, newest first. */
+export async function findSuppressions(
+  store: NotificationStore,
+  { notificationType, userId, address }: SuppressionFilter,
+  asked: { first: number; after: string | null },
+): Promise<Page<SuppressionRow> | Refusal> {
+  if (userId != null && !isUuid(userId)) return refuse('BAD_USER_INPUT', 'userId must be a UUID', 'userId', 'INVALID');
+  const where = {
+    ...(notificationType != null && { type: typeOf(notificationType) }),
+    ...(userId != null && { userId }),
+    ...(address != null && { address: { in: [address, address.toLowerCase()] } }),
+  };
+  return readPage(asked, (before, take) =>
+    store.findSuppressions({ AND: [where, before === null ? {} : { id: { lt: before } }] }, take),
+  );
+}
+
+type SuppressionFilter = Pick<QuerySuppressionsArgs, 'notificationType' | 'userId' | 'address'>;
+
+const typeOf = (type: SuppressInput['notificationType']): NotificationType => (type === 'EMAIL' ? 'email' : 'push');
