@@ -137,6 +137,7 @@ async function createConfig(dataDir: string): Promise<EmbeddedConfig> {
     },
     dataDir,
     adminApiKey: undefined,
+    publicUrl: undefined,
     leaseSeconds: 60,
     retryBaseSeconds: 60,
     logLevel: 'warn',

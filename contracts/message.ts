@@ -4,8 +4,9 @@ export type EmailMessage = {
   to: { name: string; address: string };
   subject: string;
   html: string;
+  /** Made from the HTML when the template has none. */
   text: string;
-  /** Where one click ends these mails (RFC 8058); null where the template offers none. */
+  /** Where a POST ends mails of this template to this user (RFC 8058); null when the template can't be unsubscribed. */
   unsubscribeUrl: string | null;
 };
 

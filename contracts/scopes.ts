@@ -10,6 +10,7 @@ export const SCOPES = [
   'notifications:manage',
   'notifications:erase',
   'status:report',
+  'feedback:report',
 ] as const;
 
 export type Scope = (typeof SCOPES)[number];
@@ -22,6 +23,9 @@ export const WORKER = { kind: 'worker', id: 'worker', scopes: ['status:report', 
 
 /** The user service, when it tells that a user was deleted. */
 export const USER_SERVICE = { kind: 'service', id: 'user', scopes: ['notifications:erase'] } as const;
+
+/** The gateway, when it passes on what providers and recipients tell it at its open doors. */
+export const GATEWAY_SERVICE = { kind: 'service', id: 'gateway', scopes: ['feedback:report'] } as const;
 
 /** The notification subgraph, when it asks the user and the template subgraph. */
 export const NOTIFICATION_SERVICE = {

@@ -149,6 +149,7 @@ export const startEmbedded = (
               queueDepthMax: 2_000,
               userUrl: at(user.port),
               templateUrl: at(template.port),
+              publicUrl: config.publicUrl ?? at(ports.GATEWAY_PORT),
               userSecret: secrets.userSecret,
               templateSecret: secrets.templateSecret,
               secret: secrets.notificationSecret,

@@ -13,7 +13,7 @@ import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
-import { createServiceClient } from '../platform/service-client.ts';
+import { createServiceClient, type ServiceClient } from '../platform/service-client.ts';
 import type { SignedContext, Viewer } from '../platform/trust.ts';
 import { createAuth } from './auth.ts';
 import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
@@ -21,6 +21,7 @@ import { createDataSource } from './federation/data-source.ts';
 import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
 import { MAX_SENDS_BYTES } from './rest/bodies.ts';
 import { routes } from './rest/routes.ts';
+import { registerUnsubscribe } from './unsubscribe/register.ts';
 
 /** For one fetch from one subgraph. */
 const SUBGRAPH_TIMEOUT_MS = 10_000;
@@ -29,21 +30,18 @@ const SUBGRAPH_TIMEOUT_MS = 10_000;
 export const startGateway = (config: GatewayConfig, overrides: { log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('gateway', config.logLevel);
-    const clients = Object.fromEntries(
-      Object.entries(config.services).map(([name, service]) => [
-        name,
-        started.add(
-          `the ${name} client`,
-          createServiceClient({ ...service, caller: 'gateway', timeoutMs: SUBGRAPH_TIMEOUT_MS }),
-        ),
-      ]),
-    );
+    const connect = (name: keyof GatewayConfig['services']): ServiceClient =>
+      started.add(
+        `the ${name} client`,
+        createServiceClient({ ...config.services[name], caller: 'gateway', timeoutMs: SUBGRAPH_TIMEOUT_MS }),
+      );
+    const clients = { user: connect('user'), template: connect('template'), notification: connect('notification') };
 
     disableApolloTelemetry();
     const gateway = new ApolloGateway({
       supergraphSdl: await readFile(new URL('./federation/supergraph.graphql', import.meta.url), 'utf8'),
       buildService: ({ name }) => {
-        const client = clients[name];
+        const client = new Map<string, ServiceClient>(Object.entries(clients)).get(name);
         if (client === undefined) throw new Error(`the supergraph names a subgraph that has no address: ${name}`);
         return createDataSource(name, client, log);
       },
@@ -92,6 +90,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger } 
         context: async (request) => ({ viewer: viewers.get(request) as Viewer, requestId: request.id }),
       }),
     });
+    await registerUnsubscribe(app, clients.notification);
     registerRoutes(app, routes, {
       authenticate,
       execute: async (query, variables, contextValue) => {

@@ -109,6 +109,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           queueDepthMax: overrides.queueDepthMax ?? 2_000,
           userUrl: urlOf('user'),
           templateUrl: urlOf('template'),
+          publicUrl: urlOf('gateway'),
           userSecret: secrets.user,
           templateSecret: secrets.template,
           secret: secrets.notification,

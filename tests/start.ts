@@ -56,7 +56,8 @@ export async function startHerald({ broker: kind, amqpUrl, parts = PARTS, ...ove
 
     // A part that starts later than one that calls it has its port from the beginning.
     const ports = new Map<Part, number>();
-    for (const part of PARTS) if (!parts.includes(part) || part === 'notification') ports.set(part, await freePort());
+    for (const part of PARTS)
+      if (!parts.includes(part) || part === 'notification' || part === 'gateway') ports.set(part, await freePort());
     const urlOf = (part: Part) => `http://127.0.0.1:${ports.get(part)}`;
     const { start, secrets } = createParts({ databases, prefix, ...services, ...embedded, mailbox, urlOf, overrides });
 

@@ -20,6 +20,7 @@ export type TemplateVersion = {
   number: number;
   defaultLocale: string;
   sensitive: boolean;
+  unsubscribable: boolean;
   contents: TemplateContent[];
 };
 
@@ -90,10 +91,18 @@ async function fetchVersion(templates: ServiceClient, asked: Asked, number: numb
   const [template] = await fetchEntities<{
     defaultLocale: string;
     sensitive: boolean;
-    version: Omit<TemplateVersion, 'defaultLocale' | 'sensitive'>;
-  }>(templates, 'Template', 'code', `{ defaultLocale sensitive version(number: ${number}) ${VERSION} }`, [asked]);
+    unsubscribable: boolean;
+    version: Pick<TemplateVersion, 'number' | 'contents'>;
+  }>(
+    templates,
+    'Template',
+    'code',
+    `{ defaultLocale sensitive unsubscribable version(number: ${number}) ${VERSION} }`,
+    [asked],
+  );
   if (!template) return null;
-  return { ...template.version, defaultLocale: template.defaultLocale, sensitive: template.sensitive };
+  const { version, ...rest } = template;
+  return { ...version, ...rest };
 }
 
 type UserEntity = Omit<Recipient, 'pushTokens'> & {

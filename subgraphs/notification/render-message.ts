@@ -1,3 +1,4 @@
+import { convert } from 'html-to-text';
 import type { EmailMessage, Message, PushMessage } from '../../contracts/message.ts';
 import { MESSAGE_LIMIT_BYTES } from '../../contracts/message.ts';
 import { faultOfPayload } from '../../contracts/push-payload.ts';
@@ -6,10 +7,22 @@ import { refuse, refuseFaults, type Fault, type Refusal } from '../../platform/r
 import type { ParsedSend } from './parse-send.ts';
 import type { Recipient, TemplateContent } from './peers.ts';
 
-/** Renders what will be sent, or refuses: no address, no content for the channel, a missing variable, too large. */
-export function renderMessage(send: ParsedSend, recipient: Recipient, content: TemplateContent): Message | Refusal {
-  const text = new TextRenderer(send.variables);
-  const message = send.type === 'email' ? renderEmail(recipient, content, text) : renderPush(recipient, content, text);
+/**
+ * Renders what will be sent, or refuses: no address, no content for the channel, a missing variable, too large.
+ * @param unsubscribeUrl for an unsubscribable template: its mails have it as the variable unsubscribe_url
+ */
+export function renderMessage(
+  send: ParsedSend,
+  recipient: Recipient,
+  content: TemplateContent,
+  unsubscribeUrl: string | null,
+): Message | Refusal {
+  const isLinked = send.type === 'email' && unsubscribeUrl !== null;
+  const text = new TextRenderer(isLinked ? { ...send.variables, unsubscribe_url: unsubscribeUrl } : send.variables);
+  const message =
+    send.type === 'email'
+      ? renderEmail(recipient, content, text, unsubscribeUrl)
+      : renderPush(recipient, content, text);
   if ('kind' in message) return message;
 
   const [first, ...others] = text.faults;
@@ -34,7 +47,12 @@ export function renderMessage(send: ParsedSend, recipient: Recipient, content: T
   return message;
 }
 
-function renderEmail({ name, email }: Recipient, content: TemplateContent, text: TextRenderer): EmailMessage | Refusal {
+function renderEmail(
+  { name, email }: Recipient,
+  content: TemplateContent,
+  text: TextRenderer,
+  unsubscribeUrl: string | null,
+): EmailMessage | Refusal {
   if (content.email === null)
     return refuse(
       'UNPROCESSABLE',
@@ -44,15 +62,27 @@ function renderEmail({ name, email }: Recipient, content: TemplateContent, text:
     );
   if (email === null)
     return refuse('UNPROCESSABLE', 'userId names a user without an e-mail address', 'userId', 'NO_ADDRESS');
+  const html = text.render(content.email.html, 'html');
   return {
     type: 'email',
     to: { name, address: email },
     subject: text.line(content.email.subject),
-    html: text.render(content.email.html, 'html'),
-    text: content.email.text === null ? '' : text.render(content.email.text, 'plain'),
-    unsubscribeUrl: null,
+    html,
+    text: content.email.text === null ? toPlainText(html) : text.render(content.email.text, 'plain'),
+    unsubscribeUrl,
   };
 }
+
+/** For those who read no HTML, and for filters that distrust mails without text. */
+const toPlainText = (html: string): string =>
+  convert(html, {
+    wordwrap: 78,
+    selectors: [
+      ...['h1', 'h2', 'h3', 'h4', 'h5', 'h6'].map((selector) => ({ selector, options: { uppercase: false } })),
+      { selector: 'a', options: { hideLinkHrefIfSameAsText: true } },
+      { selector: 'img', format: 'skip' },
+    ],
+  });
 
 function renderPush({ pushTokens }: Recipient, content: TemplateContent, text: TextRenderer): PushMessage | Refusal {
   if (content.push === null)

@@ -29,12 +29,15 @@ import { sendNotification } from './send-notification.ts';
 import { sendNotifications } from './send-notifications.ts';
 import type { NotificationRow, NotificationStore } from './store.ts';
 import { findSuppressions, suppress } from './suppressions.ts';
+import type { UnsubscribeLinks } from './unsubscribe-link.ts';
+import { unsubscribe } from './unsubscribe.ts';
 
 export type ResolverDependencies = {
   pool: Pool;
   store: NotificationStore;
   peers: Peers;
   cursors: Cursors;
+  links: UnsubscribeLinks;
   reports: ReportDependencies;
   onAccepted: (type: NotificationType) => void;
 };
@@ -79,6 +82,10 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       suppressions: async (_, { first, after, ...filter }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
         return toConnection(orThrow(await findSuppressions(store, filter, { first, after: after ?? null })));
+      },
+      isUnsubscribeToken: (_, { token }, { viewer }) => {
+        requireScope(viewer, 'feedback:report');
+        return deps.links.parseToken(token) !== null;
       },
       feed: async (_, { after, filter, first }, { viewer }) => {
         requireScope(viewer, 'notifications:read');
@@ -174,6 +181,10 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       eraseUser: (_, { userId }, { viewer }) => {
         requireScope(viewer, 'notifications:erase');
         return eraseUser(pool, userId, viewer);
+      },
+      unsubscribe: (_, { token }, { viewer }) => {
+        requireScope(viewer, 'feedback:report');
+        return unsubscribe(store, deps.links, token);
       },
       reportStatus: async (_, { notificationType, reports }, { viewer }) => {
         requireScope(viewer, 'status:report');

@@ -9,10 +9,12 @@ import { faultOfTimes, parseSend, type ParsedSend } from './parse-send.ts';
 import type { Peers, Recipient, TemplateVersion } from './peers.ts';
 import { renderMessage } from './render-message.ts';
 import type { AcceptedKey, NewNotification, NotificationRow, NotificationStore } from './store.ts';
+import type { UnsubscribeLinks } from './unsubscribe-link.ts';
 
 export type SendDependencies = {
   store: NotificationStore;
   peers: Peers;
+  links: UnsubscribeLinks;
   /** Called after the commit of a new one. */
   onAccepted: (type: NewNotification['type']) => void;
 };
@@ -43,7 +45,7 @@ export async function sendNotification(
 }
 
 async function accept(
-  { store, peers, onAccepted }: SendDependencies,
+  { store, peers, links, onAccepted }: SendDependencies,
   send: ParsedSend,
   { clientId, correlationId }: { clientId: string; correlationId: string },
 ): Promise<Sent | Refusal> {
@@ -61,7 +63,7 @@ async function accept(
   if (isRefused(recipient)) return recipient;
   if (isRefused(template)) return template;
 
-  const row = toRow(send, recipient, template, { clientId, correlationId });
+  const row = toRow(send, recipient, template, links, { clientId, correlationId });
   if ('kind' in row) return row;
   const acceptance = await store.accept(row);
   switch (acceptance.kind) {
@@ -94,6 +96,7 @@ function toRow(
   send: ParsedSend,
   recipient: Recipient | null,
   template: TemplateVersion | null,
+  links: UnsubscribeLinks,
   { clientId, correlationId }: { clientId: string; correlationId: string },
 ): NewNotification | Refusal {
   if (recipient === null) return refuse('NOT_FOUND', 'userId: there is no such user', 'userId', 'NOT_FOUND');
@@ -109,7 +112,8 @@ function toRow(
   const content = template.contents.find((candidate) => candidate.locale === locale);
   if (content === undefined)
     return refuse('UNPROCESSABLE', 'templateCode names a template without content', 'templateCode', 'NO_CONTENT');
-  const message = renderMessage(send, recipient, content);
+  const unsubscribeUrl = template.unsubscribable ? links.toUrl(send) : null;
+  const message = renderMessage(send, recipient, content, unsubscribeUrl);
   if ('kind' in message) return message;
 
   return {

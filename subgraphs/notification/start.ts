@@ -18,6 +18,7 @@ import { createResolvers } from './resolvers.ts';
 import { createStore } from './store.ts';
 import { startSweeper } from './sweep.ts';
 import { startTellingDeadTokens } from './tell-dead-tokens.ts';
+import { createUnsubscribeLinks } from './unsubscribe-link.ts';
 
 /** User and template must answer within this, or the send is refused with 503. */
 const PEER_TIMEOUT_MS = 2_000;
@@ -89,6 +90,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
         store,
         peers: createPeers(users, templates),
         cursors: createCursors(config.secret),
+        links: createUnsubscribeLinks(config.secret, config.publicUrl),
         reports,
         onAccepted: (type) => {
           counters.accepted.inc({ type });

@@ -31,6 +31,7 @@ export async function createTemplate(
         }
       : null,
     sensitive: input.sensitive ?? false,
+    unsubscribable: input.unsubscribable ?? false,
     createdBy,
   });
   return template === null

@@ -27,6 +27,7 @@ const createTemplateSchema = z.strictObject({
     })
     .nullish(),
   sensitive: z.boolean().optional(),
+  unsubscribable: z.boolean().optional(),
 });
 
 const readQuerySchema = z.strictObject({

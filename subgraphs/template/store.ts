@@ -11,7 +11,7 @@ export function createStore(pool: Pool) {
   return {
     /** Creates a template with its published version 1; null when the code is taken. */
     async insertTemplate(template: NewTemplate): Promise<TemplateRow | null> {
-      const { code, locale, email, push, sensitive, createdBy } = template;
+      const { code, locale, email, push, sensitive, unsubscribable, createdBy } = template;
       try {
         return await prisma.template.create({
           data: {
@@ -19,6 +19,7 @@ export function createStore(pool: Pool) {
             defaultLocale: locale,
             currentVersion: 1,
             sensitive,
+            unsubscribable,
             versions: {
               create: {
                 number: 1,
@@ -74,5 +75,6 @@ export type NewTemplate = {
   email: EmailParts | null;
   push: PushParts | null;
   sensitive: boolean;
+  unsubscribable: boolean;
   createdBy: string;
 };

@@ -3,6 +3,7 @@ CREATE TABLE "template" (
   "default_locale" TEXT NOT NULL,
   "current_version" INTEGER,
   "sensitive" BOOLEAN NOT NULL DEFAULT false,
+  "unsubscribable" BOOLEAN NOT NULL DEFAULT false,
   "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
   "updated_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
   CONSTRAINT "template_pkey" PRIMARY KEY ("code")
