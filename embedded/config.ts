@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { count, logLevel, parseEnv, port, secret, url, type Env } from '../platform/env.ts';
 
 /** The environment of `npm start`. Every part has a port of its own, so that a second Herald can run beside the first. */
@@ -19,6 +20,7 @@ export const readConfig = (env: Env = process.env) => {
       DATA_DIR: z.string().default('.data'),
       ADMIN_API_KEY: secret("the admin's key").optional(),
       PUBLIC_URL: url('http', 'https').optional(),
+      ...webhookKeyVariables,
       LEASE_SECONDS: count(60, { min: 2 }),
       RETRY_BASE_SECONDS: count(60),
       LOG_LEVEL: logLevel,
@@ -41,6 +43,7 @@ export const readConfig = (env: Env = process.env) => {
     dataDir: resolve(vars.DATA_DIR),
     adminApiKey: vars.ADMIN_API_KEY,
     publicUrl: vars.PUBLIC_URL?.replace(/\/+$/, ''),
+    webhookKeys: toWebhookKeys(vars),
     leaseSeconds: vars.LEASE_SECONDS,
     retryBaseSeconds: vars.RETRY_BASE_SECONDS,
     logLevel: vars.LOG_LEVEL,

@@ -225,6 +225,7 @@ export const startEmbedded = (
                 notification: { url: at(notification.port), secret: secrets.notificationSecret },
               },
               workerApiKey: secrets.workerApiKey,
+              webhookKeys: config.webhookKeys,
             },
             { log: createLog('gateway') },
           ),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { logLevel, parseEnv, port, secret, serviceUrl, type Env } from '../platform/env.ts';
 
 /** The gateway's environment. */
@@ -15,6 +16,7 @@ export const readConfig = (env: Env = process.env) => {
       NOTIFICATION_SECRET: secret('what the notification service expects requests to be signed with'),
       ADMIN_API_KEY: secret("the admin's key"),
       WORKER_API_KEY: secret("the workers' key"),
+      ...webhookKeyVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -29,6 +31,7 @@ export const readConfig = (env: Env = process.env) => {
     },
     adminApiKey: vars.ADMIN_API_KEY,
     workerApiKey: vars.WORKER_API_KEY,
+    webhookKeys: toWebhookKeys(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

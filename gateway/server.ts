@@ -22,6 +22,7 @@ import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphi
 import { MAX_SENDS_BYTES } from './rest/bodies.ts';
 import { routes } from './rest/routes.ts';
 import { registerUnsubscribe } from './unsubscribe/register.ts';
+import { registerWebhooks } from './webhooks/register.ts';
 
 /** For one fetch from one subgraph. */
 const SUBGRAPH_TIMEOUT_MS = 10_000;
@@ -90,6 +91,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger } 
         context: async (request) => ({ viewer: viewers.get(request) as Viewer, requestId: request.id }),
       }),
     });
+    await registerWebhooks(app, config.webhookKeys, clients.notification);
     await registerUnsubscribe(app, clients.notification);
     registerRoutes(app, routes, {
       authenticate,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { NotificationType } from '../contracts/jobs.ts';
+import type { WebhookKeys } from '../contracts/webhook-keys.ts';
 import { startGateway } from '../gateway/server.ts';
 import type { Broker } from '../platform/broker/broker.ts';
 import type { Cache } from '../platform/cache/cache.ts';
@@ -26,6 +27,7 @@ export type Overrides = {
   pushProviders?: string[];
   /** Variables of the providers. */
   providerEnv?: Record<string, string>;
+  webhookKeys?: Partial<WebhookKeys>;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
 };
 
@@ -129,6 +131,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
             notification: { url: urlOf('notification'), secret: secrets.notification },
           },
           workerApiKey: secrets.worker,
+          webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null, ...overrides.webhookKeys },
         },
         { log: createTestLogger('gateway') },
       ),

@@ -29,9 +29,15 @@ export const createCounters = (metrics: Metrics) => ({
     labelNames: ['case'],
     registers: [metrics],
   }),
+  feedback: new Counter({
+    name: 'herald_feedback_total',
+    help: 'What providers told of messages after they took them, by provider and kind',
+    labelNames: ['provider', 'kind'],
+    registers: [metrics],
+  }),
   purged: new Counter({
     name: 'herald_purged_total',
-    help: 'What retention removed: content, request_keys, feed (rows), partitions',
+    help: 'What retention removed: content, request_keys, feedback, feed (rows), partitions',
     labelNames: ['what'],
     registers: [metrics],
   }),

@@ -48,8 +48,10 @@ export async function eraseUser(pool: Pool, userId: string, viewer: Viewer): Pro
      -- A provider's words may name the address.
      silenced AS (UPDATE attempt SET reason = NULL, results = NULL FROM theirs WHERE attempt.notification_id = theirs.id),
      blackened AS (
-       UPDATE timeline SET detail = (detail::jsonb - 'reason' - 'error')::json FROM theirs
-       WHERE timeline.notification_id = theirs.id AND event = 'ATTEMPT_ENDED')
+       -- The reason of FAILED is ours.
+       UPDATE timeline SET detail = (detail::jsonb - 'error' - CASE event WHEN 'FAILED' THEN '' ELSE 'reason' END)::json FROM theirs
+       WHERE timeline.notification_id = theirs.id
+         AND event IN ('ATTEMPT_ENDED', 'FAILED', 'CONFIRMED', 'BOUNCED', 'COMPLAINED', 'UNSUBSCRIBED', 'DEFERRED'))
      INSERT INTO timeline (notification_id, event) SELECT id, 'ERASED' FROM theirs`,
     [userId],
   );

@@ -49,7 +49,11 @@ export async function readDeadLetters(client: PoolClient, ids: string[]): Promis
     `SELECT n.id AS "notificationId", n.type, n.user_id AS "userId", n.template_code AS "templateCode", n.request_id AS "requestId", n.reason,
        n.attempts, last.reason AS "lastError", n.updated_at AS "failedAt"
      FROM notification n LEFT JOIN LATERAL (
-       SELECT reason FROM attempt a WHERE a.notification_id = n.id ORDER BY number DESC LIMIT 1) AS last ON true
+       (SELECT reason FROM attempt a WHERE a.notification_id = n.id AND n.reason <> 'BOUNCED' ORDER BY number DESC LIMIT 1)
+       UNION ALL
+       -- The last attempt went well; what counts was said after it.
+       (SELECT detail->>'error' FROM timeline t WHERE t.notification_id = n.id AND t.event = 'FAILED' AND n.reason = 'BOUNCED'
+        ORDER BY t.id DESC LIMIT 1)) AS last ON true
      WHERE n.id = ANY ($1::uuid[])`,
     [ids],
   );

@@ -1,4 +1,5 @@
 import { DateTimeResolver, JSONObjectResolver } from 'graphql-scalars';
+import { FEEDBACK_KINDS, feedbackEventSchema, type FeedbackEvent } from '../../contracts/feedback.ts';
 import { isFailureReason, REPLAYED_REASONS, type FailureReason } from '../../contracts/failure-reason.ts';
 import type { NotificationType } from '../../contracts/jobs.ts';
 import {
@@ -23,6 +24,7 @@ import { toConnection } from './id-page.ts';
 import { maySee } from './may-see.ts';
 import type { Peers } from './peers.ts';
 import { readFeed } from './read-feed.ts';
+import { recordFeedback } from './record-feedback.ts';
 import { REPLAY_LIMIT, replayNotification, replayNotifications } from './replay-notifications.ts';
 import { reportStatus, type Report, type ReportDependencies } from './report-status.ts';
 import { sendNotification } from './send-notification.ts';
@@ -182,6 +184,15 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         requireScope(viewer, 'notifications:erase');
         return eraseUser(pool, userId, viewer);
       },
+      recordFeedback: async (_, { events }, { viewer, requestId }) => {
+        requireScope(viewer, 'feedback:report');
+        const recorded = await recordFeedback(
+          { ...deps.reports, peers: deps.peers },
+          events.map(toFeedback),
+          requestId,
+        );
+        return orThrow(recorded).count;
+      },
       unsubscribe: (_, { token }, { viewer }) => {
         requireScope(viewer, 'feedback:report');
         return unsubscribe(store, deps.links, token);
@@ -249,6 +260,20 @@ const toReport = ({ notificationId, status, error, attempt }: graph.StatusReport
       }
     : null,
 });
+
+function toFeedback({ kind, at, ...event }: graph.FeedbackEventInput): FeedbackEvent {
+  const parsed = feedbackEventSchema.safeParse({
+    ...event,
+    kind: fromGraph(FEEDBACK_KINDS, kind),
+    notificationId: event.notificationId ?? null,
+    providerMessageId: storableOrNull(event.providerMessageId),
+    address: storableOrNull(event.address),
+    reason: storableOrNull(event.reason),
+    at: at.toISOString(),
+  });
+  if (parsed.success) return parsed.data;
+  throw toGraphQLError(refuse('BAD_USER_INPUT', `events: ${parsed.error.message}`, 'events', 'INVALID'));
+}
 
 /** One bad character in what a provider said must not refuse a whole batch of reports. */
 const storableOrNull = (text: string | null | undefined) => (text == null ? null : toStorable(text));

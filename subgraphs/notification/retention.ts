@@ -17,6 +17,8 @@ const EVERY_MS = 3_600_000;
 /** While PostgreSQL is away. */
 const AGAIN_MS = 5_000;
 const BATCH = 1_000;
+/** Far longer than any provider repeats an event. */
+const FEEDBACK_DAYS = 30;
 
 /**
  * Starts making partitions ahead and removing what is older than it need be kept: at start, then hourly. PostgreSQL may be away
@@ -75,6 +77,7 @@ export async function purge(
   const purged = {
     content: await inBatches(pool, isStopped, PURGE_CONTENT, retention.contentDays),
     request_keys: await inBatches(pool, isStopped, PURGE_REQUEST_KEYS, retention.requestIdDays),
+    feedback: await inBatches(pool, isStopped, PURGE_FEEDBACK, FEEDBACK_DAYS),
     feed: await purgeFeed(pool, retention.feedHours),
     partitions: await dropMonths(pool, retention.months),
   };
@@ -100,6 +103,10 @@ const PURGE_CONTENT = `
 const PURGE_REQUEST_KEYS = `
   DELETE FROM request_key WHERE (client_id, request_id) IN (
     SELECT client_id, request_id FROM request_key WHERE created_at < now() - $1 * interval '1 day' LIMIT $2)`;
+
+const PURGE_FEEDBACK = `
+  DELETE FROM feedback_seen WHERE (provider, event_id) IN (
+    SELECT provider, event_id FROM feedback_seen WHERE seen_at < now() - $1 * interval '1 day' LIMIT $2)`;
 
 /** Numbers go on where they were, also when every row is gone: the floor is raised first. */
 const purgeFeed = (pool: Pool, hours: number): Promise<number> =>

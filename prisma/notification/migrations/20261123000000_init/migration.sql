@@ -95,6 +95,9 @@ CREATE TABLE attempt (
   PRIMARY KEY (notification_id, number)
 ) PARTITION BY RANGE (notification_id);
 
+-- OneSignal's events name its own message id only.
+CREATE INDEX attempt_onesignal ON attempt (provider_message_id) WHERE provider = 'onesignal';
+
 -- What happened, append-only.
 CREATE TABLE timeline (
   notification_id UUID NOT NULL,
@@ -189,6 +192,15 @@ CREATE TABLE dead_token (
   told_at TIMESTAMPTZ
 );
 CREATE INDEX dead_token_untold ON dead_token (at) WHERE told_at IS NULL;
+
+-- What providers have told already: they repeat what they got no answer for. Kept 30 days.
+CREATE TABLE feedback_seen (
+  provider TEXT NOT NULL,
+  event_id TEXT NOT NULL,
+  seen_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  PRIMARY KEY (provider, event_id)
+);
+CREATE INDEX feedback_seen_age ON feedback_seen USING brin (seen_at);
 
 -- How the workers see their providers.
 CREATE TABLE provider_state (
