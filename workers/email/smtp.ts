@@ -1,64 +1,42 @@
-import { createTransport } from 'nodemailer';
 import type { EmailMessage } from '../../contracts/message.ts';
-import type { Provider } from '../provider.ts';
-import { classifySmtpError } from './classify-smtp-error.ts';
+import type { Provider, SendOutcome } from '../provider.ts';
+import type { Mailbox } from './mail-headers.ts';
+import { createMailTransport, type Dkim } from './mail-transport.ts';
 
 /**
  * Hands mail to an SMTP server over a pool of kept connections.
+ * @param options.url smtp://user:password@host:587, or smtps:// for TLS from the first byte
  * @param options.connections the most at a time; no more sends than this may run at once
+ * @param options.dkim how to sign; null when the server signs, or nobody does
+ * @param options.ca PEM, trusted instead of the public authorities
  */
 export function createSmtpProvider(options: {
   url: string;
-  from: { name: string; address: string };
+  from: Mailbox;
   connections: number;
   timeoutMs: number;
+  dkim: Dkim | null;
+  ca: string | null;
 }): Provider<EmailMessage> {
-  const transport = createTransport({
-    url: options.url,
-    pool: true,
-    maxConnections: options.connections,
-    // A kept connection costs nothing; a new one costs a greeting (100 ms at some servers).
-    maxMessages: Infinity,
-    // A message that nodemailer sends again by itself is one that nobody counts.
-    maxRequeues: 0,
-    connectionTimeout: Math.min(5_000, options.timeoutMs),
-    greetingTimeout: Math.min(5_000, options.timeoutMs),
-    socketTimeout: options.timeoutMs,
-    disableFileAccess: true,
-    disableUrlAccess: true,
-  });
-  const domain = options.from.address.split('@')[1] ?? 'localhost';
+  const { host, password } = new URL(options.url);
+  const transport = createMailTransport({ ...options, oauth: null, secrets: toSecrets(password) });
 
   return {
     name: 'smtp',
     takes: ['email'],
-    async send(message, { notificationId, signal }) {
-      const sending = transport
-        .sendMail({
-          from: options.from,
-          to: message.to,
-          subject: message.subject,
-          html: message.html,
-          text: message.text,
-          // The same for every attempt: receivers may drop the second copy.
-          messageId: `<${notificationId}@${domain}>`,
-        })
-        .then(
-          (info) => ({ class: 'accepted' as const, reason: info.response, providerMessageId: info.messageId }),
-          classifySmtpError,
-        );
-      return Promise.race([sending, timeUp(signal)]);
+    send: transport.send,
+    async check(signal) {
+      const fault = await transport.probe(signal);
+      if (fault !== null) throw new Error(`SMTP would not take mail: ${toMend(fault, host)}`);
     },
-    async check() {
-      await transport.verify();
-    },
-    stop: async () => transport.close(),
+    stop: transport.stop,
   };
 }
 
-const timeUp = (signal: AbortSignal) =>
-  new Promise<{ class: 'unknown'; reason: string }>((resolve) => {
-    const end = () => resolve({ class: 'unknown', reason: 'the server did not answer in time' });
-    if (signal.aborted) end();
-    else signal.addEventListener('abort', end, { once: true });
-  });
+/** The words of a server may hold what it was sent. */
+const toSecrets = (password: string) => (password === '' ? [] : [password, decodeURIComponent(password)]);
+
+const toMend = ({ class: outcomeClass, reason }: SendOutcome, host: string) =>
+  outcomeClass === 'configuration'
+    ? `${reason}. Correct the login in SMTP_URL, or what the sentence names`
+    : `${host}: ${reason}. Check that the mail server runs and that SMTP_URL names its host, port and kind of TLS`;
