@@ -1,11 +1,15 @@
 import { z } from 'zod';
 import type { NotificationType } from '../contracts/jobs.ts';
 import { PUSH_TOKEN_KINDS } from '../contracts/message.ts';
-import { parseEnv, providerUrl, url, type Env } from '../platform/env.ts';
+import { ConfigError, parseEnv, providerUrl, url, type Env } from '../platform/env.ts';
 import type { Logger } from '../platform/logger.ts';
+import { createGmailProvider } from './email/gmail.ts';
 import { mailFrom } from './email/mail-from.ts';
+import type { Dkim } from './email/mail-transport.ts';
+import { createMailgunProvider } from './email/mailgun.ts';
+import { createSendgridProvider } from './email/sendgrid.ts';
 import { createSmtpProvider } from './email/smtp.ts';
-import { pemFile, serviceAccount } from './key-files.ts';
+import { pemFile, privateKey, serviceAccount } from './key-files.ts';
 import type { Provider, TargetKind } from './provider.ts';
 import { createFcmProvider } from './push/fcm.ts';
 import { createOneSignalProvider } from './push/onesignal.ts';
@@ -34,14 +38,75 @@ export const adapters: Record<string, Adapter> = {
     vars: {
       SMTP_URL: url('smtp', 'smtps').describe('where mail is handed over, smtp://user:password@host:587'),
       MAIL_FROM: mailFrom,
+      DKIM_DOMAIN: z.string().optional(),
+      DKIM_SELECTOR: z.string().optional(),
+      DKIM_PRIVATE_KEY: privateKey.optional(),
+      PROVIDER_CA_FILE: pemFile,
     },
     create: (vars, { timeoutMs, concurrency }) =>
       createSmtpProvider({
         url: vars.SMTP_URL,
         from: vars.MAIL_FROM,
+        dkim: toDkim(vars),
         // A send that was given up holds its connection until the server answers or the socket times out.
         connections: 2 * concurrency,
         timeoutMs,
+        ca: vars.PROVIDER_CA_FILE ?? null,
+      }),
+  }),
+  sendgrid: adapter('email', ['email'], {
+    vars: {
+      SENDGRID_API_KEY: z.string().describe('an API key with the permission Mail Send'),
+      SENDGRID_BASE_URL: providerUrl,
+      MAIL_FROM: mailFrom,
+    },
+    create: (vars, { timeoutMs }) =>
+      createSendgridProvider({
+        apiKey: vars.SENDGRID_API_KEY,
+        baseUrl: vars.SENDGRID_BASE_URL ?? null,
+        from: vars.MAIL_FROM,
+        timeoutMs,
+      }),
+  }),
+  mailgun: adapter('email', ['email'], {
+    vars: {
+      MAILGUN_API_KEY: z.string().describe('a sending key of the domain, or an account key'),
+      MAILGUN_DOMAIN: z.string().describe('the domain that mail is sent from, as Mailgun knows it'),
+      MAILGUN_BASE_URL: providerUrl,
+      MAIL_FROM: mailFrom,
+    },
+    create: (vars, { timeoutMs }) =>
+      createMailgunProvider({
+        apiKey: vars.MAILGUN_API_KEY,
+        domain: vars.MAILGUN_DOMAIN,
+        baseUrl: vars.MAILGUN_BASE_URL ?? null,
+        from: vars.MAIL_FROM,
+        timeoutMs,
+      }),
+  }),
+  gmail: adapter('email', ['email'], {
+    vars: {
+      GMAIL_USER: z.string().describe('the address of the Gmail account that sends'),
+      GMAIL_CLIENT_ID: z.string().describe('the OAuth client'),
+      GMAIL_CLIENT_SECRET: z.string().describe('its secret'),
+      GMAIL_REFRESH_TOKEN: z.string().describe('what the account granted that client, scope https://mail.google.com/'),
+      GMAIL_SMTP_URL: url('smtp', 'smtps').optional(),
+      GMAIL_TOKEN_URL: providerUrl,
+      MAIL_FROM: mailFrom,
+      PROVIDER_CA_FILE: pemFile,
+    },
+    create: (vars, { timeoutMs }) =>
+      createGmailProvider({
+        user: vars.GMAIL_USER,
+        clientId: vars.GMAIL_CLIENT_ID,
+        clientSecret: vars.GMAIL_CLIENT_SECRET,
+        refreshToken: vars.GMAIL_REFRESH_TOKEN,
+        smtpUrl: vars.GMAIL_SMTP_URL ?? null,
+        tokenUrl: vars.GMAIL_TOKEN_URL ?? null,
+        from: vars.MAIL_FROM,
+        connections: GMAIL_CONNECTIONS,
+        timeoutMs,
+        ca: vars.PROVIDER_CA_FILE ?? null,
       }),
   }),
   fcm: adapter('push', ['fcm'], {
@@ -96,6 +161,27 @@ export const adapters: Record<string, Adapter> = {
     create: (vars, { log }) => createSandboxProvider({ recordUrl: vars.PUSH_SANDBOX_URL ?? null, log }),
   }),
 };
+
+/** Gmail closes what it finds too many ("432 4.3.2 Concurrent connections"). */
+const GMAIL_CONNECTIONS = 5;
+
+/** All three variables, or none. */
+function toDkim(vars: {
+  DKIM_DOMAIN?: string | undefined;
+  DKIM_SELECTOR?: string | undefined;
+  DKIM_PRIVATE_KEY?: string | undefined;
+}): Dkim | null {
+  const { DKIM_DOMAIN: domain, DKIM_SELECTOR: selector, DKIM_PRIVATE_KEY: key } = vars;
+  if (domain !== undefined && selector !== undefined && key !== undefined) return { domain, selector, privateKey: key };
+  const missing = ['DKIM_DOMAIN', 'DKIM_SELECTOR', 'DKIM_PRIVATE_KEY'].filter(
+    (_, place) => [domain, selector, key][place] === undefined,
+  );
+  if (missing.length < 3)
+    throw new ConfigError([
+      `${missing.join(' and ')} is not set: DKIM needs DKIM_DOMAIN, DKIM_SELECTOR and DKIM_PRIVATE_KEY, or none of them`,
+    ]);
+  return null;
+}
 
 /** Keeps the type of each provider's variables while the table stays one list. */
 function adapter<Vars extends z.ZodRawShape>(

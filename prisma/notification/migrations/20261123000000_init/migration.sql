@@ -386,7 +386,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     UPDATE notification n
     SET attempts = n.attempts + 1, claims = 0, lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
     FROM mine WHERE n.id = mine.id
-    RETURNING n.id, n.token, n.attempts),
+    RETURNING n.id, n.token, n.attempts, n.type, n.user_id),
   closed AS (
     UPDATE attempt a
     SET finished_at = clock_timestamp(), class = w.ended->>'class', reason = w.ended->>'reason',
@@ -394,6 +394,13 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
       results = w.ended->'results'
     FROM extended JOIN wanted w ON w.id = extended.id
     WHERE w.ended IS NOT NULL AND a.notification_id = extended.id AND a.token = extended.token AND a.finished_at IS NULL),
+  buried AS (
+    INSERT INTO dead_token (token_id, user_id, reason)
+    SELECT DISTINCT ON (result->>'target') (result->>'target')::uuid, extended.user_id, result->>'reason'
+    FROM extended JOIN wanted w ON w.id = extended.id, json_array_elements(w.ended->'results') AS result
+    WHERE extended.type = 'push' AND result->>'class' = 'address_dead'
+    ORDER BY result->>'target'
+    ON CONFLICT DO NOTHING),
   opened AS (
     INSERT INTO attempt (notification_id, number, token, provider)
     SELECT extended.id, extended.attempts, extended.token, wanted.provider FROM extended JOIN wanted ON wanted.id = extended.id),
