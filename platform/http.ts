@@ -1,18 +1,25 @@
 import { randomUUID } from 'node:crypto';
 import fastify, { LogController, type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify';
+import { registerClose } from './http-close.ts';
 import type { Logger } from './logger.ts';
 import { sendProblem, type ProblemInput } from './problem.ts';
 
 /** Longer than any client of ours keeps an idle connection, so that we are never the one to close it under a request. */
 const KEEP_ALIVE_MS = 65_000;
 const BODY_LIMIT_BYTES = 100 * 1024;
+/** A little more than a handler takes that waits for another service. */
+const CLOSE_GRACE_MS = 2_500;
 
 /**
  * Creates an HTTP server with Herald's manners: a request id taken from or added to every request, problem details for
  * every error, JSON only, paths with and without the trailing slash.
  * @param options.bodyLimit bytes
+ * @param options.closeGraceMs what requests in flight get when the server closes, 2.5 s when left out
  */
-export function createHttpServer(log: Logger, options: { bodyLimit?: number } = {}): FastifyInstance {
+export function createHttpServer(
+  log: Logger,
+  options: { bodyLimit?: number; closeGraceMs?: number } = {},
+): FastifyInstance {
   // Typed as Fastify's, so that the server is a plain FastifyInstance.
   const loggerInstance: FastifyBaseLogger = log;
   const app = fastify({
@@ -20,8 +27,6 @@ export function createHttpServer(log: Logger, options: { bodyLimit?: number } = 
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyLimit ?? BODY_LIMIT_BYTES,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    // Idle keep-alive connections of clients must not hold up a stop.
-    forceCloseConnections: 'idle',
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
     genReqId: (request) => readRequestId(request.headers['x-request-id'] ?? request.headers['x-correlation-id']),
     // A path that can't be decoded reaches no hook and no error handler.
@@ -34,6 +39,7 @@ export function createHttpServer(log: Logger, options: { bodyLimit?: number } = 
   app.addHook('onRequest', async (request, reply) => {
     void reply.header('x-request-id', request.id);
   });
+  registerClose(app, options.closeGraceMs ?? CLOSE_GRACE_MS);
   app.setNotFoundHandler((request, reply) =>
     sendProblem(reply, { code: 'NOT_FOUND', detail: `there is no ${request.method} ${pathOf(request.url)}` }),
   );

@@ -13,6 +13,7 @@ export type ServiceClient = {
    * @throws ServiceUnavailable
    */
   graphql(request: GraphQLRequest, context: SignedContext): Promise<GraphQLAnswer>;
+  /** Ends what is still asked: whoever waited for it is gone by then. */
   stop(): Promise<void>;
 };
 
@@ -67,6 +68,6 @@ export function createServiceClient(options: {
         throw new ServiceUnavailable(`${options.url} can't be asked: ${why}`, { cause });
       }
     },
-    stop: () => pool.close(),
+    stop: () => pool.destroy(),
   };
 }
