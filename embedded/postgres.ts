@@ -12,13 +12,19 @@ import { stopSurvivor } from './postgres/survivor.ts';
 /** A running PostgreSQL. `adminUrl` is the superuser's on the database `postgres`; `stop` resolves once the process is gone. */
 export type Postgres = { port: number; adminUrl: string; urlOf(database: string): string; stop(): Promise<void> };
 
-type Options = { dataDir: string; port: number; password: string; log: (line: string) => void; signal?: AbortSignal };
+type Options = {
+  dataDir: string;
+  port: number;
+  password: string;
+  log: (line: string) => void;
+  signal?: AbortSignal;
+  stopWithinMs?: () => number;
+};
 type Server = { child: ChildProcess; binaries: Binaries; exited: Promise<void>; howItEnded: () => string | undefined };
 
 const START_DEADLINE_MS = 20_000;
 const READY_POLL_MS = 10;
-const FAST_STOP_MS = 3_000;
-const IMMEDIATE_STOP_MS = 7_000;
+const STOP_MS = 10_000;
 
 /**
  * Starts a real PostgreSQL on 127.0.0.1, on the data of its last run if there is one, and resolves when it answers.
@@ -26,6 +32,7 @@ const IMMEDIATE_STOP_MS = 7_000;
  * @param port where it listens; not 0
  * @param password of the superuser `herald`; the first start sets it, later ones must give the same
  * @param signal gives up a start that is under way; a started server ends by `stop` only
+ * @param stopWithinMs asked when a stop begins; when that is over it is killed, 10 s when left out
  * @throws Error with the log's last lines when it doesn't come up, or one line that says what to do
  */
 export async function startPostgres({
@@ -34,11 +41,12 @@ export async function startPostgres({
   password,
   log,
   signal,
+  stopWithinMs = () => STOP_MS,
 }: Options): Promise<Postgres> {
   signal?.throwIfAborted();
   const dataDir = await realPath(givenDataDir);
   const binaries = await locateBinaries();
-  await stopSurvivor(dataDir, binaries, log);
+  await stopSurvivor(dataDir, binaries, log, signal);
   const account = await chooseAccount(dataDir, binaries);
   await ensureDataFolder({ dataDir, password, account, binaries, log, signal });
   await handOver(dataDir, account);
@@ -53,7 +61,7 @@ export async function startPostgres({
   try {
     await untilReady(server, { dataDir, adminUrl, signal });
   } catch (error) {
-    await stopServer(server);
+    await stopServer(server, stopWithinMs());
     if (signal?.aborted) throw error;
     throw await explainFailure(error, port, serverLog);
   }
@@ -62,7 +70,7 @@ export async function startPostgres({
   void server.exited.then(() => {
     if (!stopping) log(`PostgreSQL ended unexpectedly (${server.howItEnded()}); see ${serverLog.path}`);
   });
-  return { port, adminUrl, urlOf, stop: () => (stopping ??= stopServer(server)) };
+  return { port, adminUrl, urlOf, stop: () => (stopping ??= stopServer(server, stopWithinMs())) };
 }
 
 /** Creates the database unless it exists. Safe to call from several processes at once. */
@@ -173,10 +181,10 @@ async function withClient<T>(connectionString: string, use: (client: pg.Client) 
   }
 }
 
-async function stopServer({ child, binaries, exited, howItEnded }: Server): Promise<void> {
+async function stopServer({ child, binaries, exited, howItEnded }: Server, stopMs: number): Promise<void> {
   const steps = [
-    { signal: 'SIGINT', withinMs: FAST_STOP_MS },
-    { signal: 'SIGQUIT', withinMs: IMMEDIATE_STOP_MS },
+    { signal: 'SIGINT', withinMs: 0.6 * stopMs }, // ends connections, writes a checkpoint
+    { signal: 'SIGQUIT', withinMs: 0.3 * stopMs }, // ends at once; the next start recovers
     { signal: 'SIGKILL', withinMs: 0 },
   ] as const;
   for (const { signal, withinMs } of steps) {

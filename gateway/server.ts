@@ -7,11 +7,13 @@ import {
   ApolloServerPluginUsageReportingDisabled,
 } from '@apollo/server/plugin/disabled';
 import { fastifyApolloHandler } from '@as-integrations/fastify';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { createHttpServer, listen, registerHealth } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
+import type { Authenticate } from '../platform/credentials.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
+import { sendProblem } from '../platform/problem.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
 import { createServiceClient, type ServiceClient } from '../platform/service-client.ts';
 import type { SignedContext, Viewer } from '../platform/trust.ts';
@@ -26,9 +28,13 @@ import { registerWebhooks } from './webhooks/register.ts';
 
 /** For one fetch from one subgraph. */
 const SUBGRAPH_TIMEOUT_MS = 10_000;
+const CLOSE_GRACE_MS = SUBGRAPH_TIMEOUT_MS + 1_000;
 
-/** Starts the gateway (8000), the only public door: GraphQL, REST and GraphiQL. It starts with every subgraph down. */
-export const startGateway = (config: GatewayConfig, overrides: { log?: Logger } = {}) =>
+/**
+ * Starts the gateway (8000), the only public door: GraphQL, REST and GraphiQL. It starts with every subgraph down.
+ * @param overrides.closeGraceMs what requests in flight get when it stops, 11 s when left out
+ */
+export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; closeGraceMs?: number } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('gateway', config.logLevel);
     const connect = (name: keyof GatewayConfig['services']): ServiceClient =>
@@ -66,14 +72,15 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger } 
     await apollo.start();
     started.onStop('the GraphQL server', () => apollo.stop());
 
-    const app = createHttpServer(log);
+    const app = createHttpServer(log, { closeGraceMs: overrides.closeGraceMs ?? CLOSE_GRACE_MS });
+    const authenticate = createAuth(config);
+    const refuseNew = registerIntake(app, authenticate);
     registerHealth(
       app,
       Object.fromEntries(Object.entries(config.services).map(([name, { url }]) => [name, () => ping(url)])),
     );
     registerGraphiqlFiles(app);
 
-    const authenticate = createAuth(config);
     const viewers = new WeakMap<FastifyRequest, Viewer>();
     app.route({
       method: ['GET', 'POST'],
@@ -105,8 +112,32 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger } 
     started.onStop('the server', () => app.close());
     const port = await listen(app, config.host, config.port);
     log.info({ port }, 'the gateway is up');
-    return { port };
+    return { port, refuseNew };
   });
+
+/**
+ * Must be registered before the routes.
+ * @returns what stops the intake: from then on everybody is refused but the workers, which have outcomes to report
+ */
+function registerIntake(app: FastifyInstance, authenticate: Authenticate): () => void {
+  let isOpen = true;
+  app.addHook('onRequest', async (request, reply) => {
+    if (isOpen || authenticate(request.headers)?.kind === 'worker') return undefined;
+    void reply.header('connection', 'close').header('retry-after', STOPPING.retryAfterSeconds);
+    if (request.routeOptions.url !== '/graphql') return sendProblem(reply, STOPPING);
+    const { detail, ...extensions } = STOPPING;
+    return sendGraphqlError(reply.code(503), { message: detail, ...extensions });
+  });
+  return () => {
+    isOpen = false;
+  };
+}
+
+const STOPPING = {
+  code: 'UNAVAILABLE',
+  detail: 'Herald is stopping and takes nothing new: repeat the request in a moment',
+  retryAfterSeconds: 5,
+};
 
 /**
  * Every error says which request to look for in the log; `formatError` can't, it does not know the request. What the gateway says
@@ -124,19 +155,15 @@ const tellRequestId: ApolloServerPlugin<SignedContext> = {
   }),
 };
 
-/** GraphQL's error shape, because a GraphQL client reads it. */
 const refuseAnonymous = (reply: FastifyReply) =>
-  reply
-    .code(401)
-    .header('www-authenticate', 'Bearer')
-    .send({
-      errors: [
-        {
-          message: 'send a valid key: "authorization: Bearer <key>" or "x-api-key: <key>"',
-          extensions: { code: 'UNAUTHENTICATED', requestId: reply.request.id },
-        },
-      ],
-    });
+  sendGraphqlError(reply.code(401).header('www-authenticate', 'Bearer'), {
+    message: 'send a valid key: "authorization: Bearer <key>" or "x-api-key: <key>"',
+    code: 'UNAUTHENTICATED',
+  });
+
+/** GraphQL's error shape, because a GraphQL client reads it. */
+const sendGraphqlError = (reply: FastifyReply, { message, ...extensions }: { message: string; code: string }) =>
+  reply.send({ errors: [{ message, extensions: { ...extensions, requestId: reply.request.id } }] });
 
 async function ping(url: string): Promise<void> {
   const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(1_000) });

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { begin, claim } from './as-worker.ts';
 import { givenSent, givenTemplate, givenUser, mailsOf, readNotification } from './given.ts';
@@ -39,6 +41,22 @@ describe.skipIf(!hasServices)('recovery', { timeout: 45_000 }, () => {
     expect(await countRows(`notification WHERE status = 'delivered' AND attempts = 1`)).toBe(ids.length);
     expect(await countRows(`attempt WHERE class = 'accepted' AND applied_at IS NOT NULL`)).toBe(ids.length);
     expect(await messageIds()).toEqual(toMessageIds(ids));
+  });
+
+  test('a worker that is told to stop does not wait long for a gateway that hangs, and keeps what it knows', async () => {
+    herald = await startHerald({ parts: ['user', 'template', 'notification', 'gateway'] });
+    await givenMany(1);
+    await herald.stopPart('gateway');
+    const reported = Promise.withResolvers<void>();
+    const hanging = createServer((socket) => socket.once('data', () => reported.resolve()).on('error', () => {}));
+    await once(hanging.listen(Number(new URL(herald.url).port), '127.0.0.1'), 'listening');
+    await herald.startPart('email');
+    await reported.promise;
+    const since = performance.now();
+    await herald.stopPart('email');
+    expect(performance.now() - since).toBeLessThan(1_500);
+    hanging.close();
+    expect(await countRows(`attempt WHERE class = 'accepted' AND finished_at IS NOT NULL`)).toBe(1);
   });
 
   test('what a vanished worker held is taken up when its lease has run out', async () => {

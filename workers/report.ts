@@ -16,6 +16,8 @@ import type { Outcome } from './deliver.ts';
 /** How long the gateway is tried before an outcome is kept in the database. */
 const REPORT_FOR_MS = 2_000;
 const REPORT_PAUSE_MS = 200;
+/** The same once the worker stops: whoever hangs must not hold that up. */
+const STOPPING_REPORT_FOR_MS = 500;
 
 /**
  * Creates the reporter: outcomes go to the gateway's status path, grouped. When the gateway does not take them within 2 s they
@@ -33,6 +35,10 @@ export function createReporter(options: {
   const { log, signal } = options;
   const url = `${options.gatewayUrl}/api/v1/${options.type}/status/`;
   const dispatcher = new Agent({ connections: 8, pipelining: 1, keepAliveTimeout: 10_000, connectTimeout: 1_000 });
+  const hurry = new AbortController();
+  signal.addEventListener('abort', () => setTimeout(() => hurry.abort(), STOPPING_REPORT_FOR_MS).unref(), {
+    once: true,
+  });
 
   const post = createBatcher(
     async (reports: StatusReport[]): Promise<StatusReportAnswer[]> => {
@@ -41,7 +47,9 @@ export function createReporter(options: {
         dispatcher,
         headers: { 'content-type': 'application/json', authorization: `Bearer ${options.apiKey}` },
         body: JSON.stringify(reports),
-        signal: AbortSignal.timeout(REPORT_FOR_MS),
+        signal: signal.aborted
+          ? AbortSignal.timeout(STOPPING_REPORT_FOR_MS)
+          : AbortSignal.any([AbortSignal.timeout(REPORT_FOR_MS), hurry.signal]),
       });
       const body: unknown = await response.body.json();
       if (response.statusCode !== 200)

@@ -12,9 +12,15 @@ const POLL_MS = 20;
 
 /**
  * Stops the PostgreSQL that outlived a killed run on this data folder, whatever port it has.
+ * @param signal gives up waiting for its end
  * @throws Error when its starter is alive: two may not share a data folder
  */
-export async function stopSurvivor(dataDir: string, binaries: Binaries, log: (line: string) => void): Promise<void> {
+export async function stopSurvivor(
+  dataDir: string,
+  binaries: Binaries,
+  log: (line: string) => void,
+  signal?: AbortSignal,
+): Promise<void> {
   const pidFile = join(dataDir, 'postmaster.pid');
   const pid = Number.parseInt(await readFile(pidFile, 'utf8').catch(() => ''), 10);
   if (!(pid > 0) || !isAlive(pid)) return; // PostgreSQL itself clears the file of a dead process
@@ -25,7 +31,7 @@ export async function stopSurvivor(dataDir: string, binaries: Binaries, log: (li
   }
 
   // A parent that was killed a moment ago may still be on its way out
-  if (!(await until(async () => !(await hasLivingStarter(pid)), PARENT_END_MS))) {
+  if (!(await until(async () => !(await hasLivingStarter(pid)), PARENT_END_MS, signal))) {
     throw new Error(
       `The database in ${dataDir} is in use by another run (process ${(await processOf(pid))?.parentPid}): stop that one first.`,
     );
@@ -34,9 +40,9 @@ export async function stopSurvivor(dataDir: string, binaries: Binaries, log: (li
   log(`stopping the PostgreSQL that an earlier run left behind (process ${pid})`);
   const isGone = async () => !(await isPostgresOf(pid, dataDir));
   await sendSignal(binaries, pid, 'SIGINT');
-  if (await until(isGone, FAST_STOP_MS)) return;
+  if (await until(isGone, FAST_STOP_MS, signal)) return;
   await sendSignal(binaries, pid, 'SIGQUIT');
-  if (await until(isGone, IMMEDIATE_STOP_MS)) return;
+  if (await until(isGone, IMMEDIATE_STOP_MS, signal)) return;
   throw new Error(`The PostgreSQL of an earlier run does not stop: end process ${pid} by hand.`);
 }
 
@@ -88,9 +94,14 @@ const outputOf = (command: string, args: string[]): Promise<string> =>
     () => '',
   );
 
-async function until(isTrue: () => Promise<boolean>, withinMs: number): Promise<boolean> {
+async function until(
+  isTrue: () => Promise<boolean>,
+  withinMs: number,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   const deadline = Date.now() + withinMs;
   while (!(await isTrue())) {
+    signal?.throwIfAborted();
     if (Date.now() > deadline) return false;
     await wait(POLL_MS);
   }

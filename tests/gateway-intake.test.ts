@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startGateway } from '../gateway/server.ts';
+import { freePort } from './private-process.ts';
+import { createTestLogger } from './test-log.ts';
+
+const adminApiKey = 'the-key-of-the-admin';
+const workerApiKey = 'the-key-of-the-workers';
+
+let gateway: Awaited<ReturnType<typeof startGateway>>;
+beforeAll(async () => {
+  // Nobody listens there: what the gateway lets in is answered with "the … service is away".
+  const service = { url: `http://127.0.0.1:${await freePort()}`, secret: '0123456789abcdef' };
+  gateway = await startGateway(
+    {
+      host: '127.0.0.1',
+      port: 0,
+      services: { user: service, template: service, notification: service },
+      adminApiKey,
+      workerApiKey,
+      logLevel: 'info',
+    },
+    { log: createTestLogger('gateway') },
+  );
+  gateway.refuseNew();
+});
+afterAll(() => gateway?.stop());
+
+const post = async (path: string, key: string, body: object) => {
+  const response = await fetch(`http://127.0.0.1:${gateway.port}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
+    body: JSON.stringify(body),
+  });
+  return { status: response.status, headers: response.headers, body: (await response.json()) as Answer };
+};
+
+type Answer = { detail?: string; errors?: unknown };
+
+test('a gateway that takes nothing new sends clients away, until when, and closes their connections', async () => {
+  const { status, headers, body } = await post('/api/v1/notifications/', adminApiKey, {});
+  expect({ status, body }).toMatchObject({ status: 503, body: { detail: expect.stringContaining('stopping') } });
+  expect(headers.get('retry-after')).toBe('5');
+  expect(headers.get('connection')).toBe('close');
+});
+
+test('and tells GraphQL clients so in their own way', async () => {
+  const { status, headers, body } = await post('/graphql', adminApiKey, { query: '{ __typename }' });
+  expect(status).toBe(503);
+  expect(headers.get('retry-after')).toBe('5');
+  expect(body.errors).toMatchObject([
+    { extensions: { code: 'UNAVAILABLE', retryAfterSeconds: 5, requestId: headers.get('x-request-id') } },
+  ]);
+});
+
+test('a worker still gets its outcomes through', async () => {
+  const report = [{ notification_id: 'n', status: 'delivered' }];
+  const { body } = await post('/api/v1/email/status/', workerApiKey, report);
+  expect(body.detail).toBe('the notification service is away');
+});
