@@ -20,7 +20,7 @@ export function renderWelcome({
     user_id: demo.userId,
     template_code: demo.templateCode,
     variables,
-    request_id: `rest-${NOW}`,
+    request_id: `rest-${UNIQUE}`,
   });
   const graph = JSON.stringify({
     query:
@@ -31,14 +31,14 @@ export function renderWelcome({
         userId: demo.userId,
         templateCode: demo.templateCode,
         variables,
-        requestId: `graphql-${NOW}`,
+        requestId: `graphql-${UNIQUE}`,
       },
     },
   });
   return `
 Herald is ready (${seconds.toFixed(1)} s)
 
-  GraphQL, and GraphiQL in a browser   ${url}/graphql#key=${adminApiKey}
+  GraphQL, and GraphiQL in a browser   ${url}/graphql#key=${encodeURIComponent(adminApiKey)}
   REST                                 ${url}/api/v1/notifications/
   Mailbox                              ${mailboxUrl}
   Admin API key                        ${adminApiKey}
@@ -55,8 +55,18 @@ Ctrl-C stops it.
 `;
 }
 
-const NOW = 'THE-TIME';
+const UNIQUE = 'UNIQUE';
 
-/** Each paste gets a requestId of its own, or the second would be answered as a duplicate of the first. */
+/** Each paste gets a requestId of its own, or the second would be answered as a duplicate of the first: od is in every system. */
+const RANDOM = `$(od -An -N8 -tx1 /dev/urandom | tr -d ' \\n')`;
+
 const toCurl = (url: string, apiKey: string, body: string) =>
-  `curl -s -w '\\n' ${url} -H 'content-type: application/json' -H 'authorization: Bearer ${apiKey}' -d '${body.replace(NOW, `'$(date +%s)'`)}'`;
+  [
+    `curl -s -w '\\n' ${quote(url)}`,
+    `-H 'content-type: application/json'`,
+    `-H ${quote(`authorization: Bearer ${apiKey}`)}`,
+    `-d ${quote(body).replace(UNIQUE, () => `'${RANDOM}'`)}`,
+  ].join(' ');
+
+/** For any shell: within single quotes only the quote itself means something. */
+const quote = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;

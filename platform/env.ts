@@ -79,8 +79,13 @@ export const serviceUrl = (fallback: string) =>
     .default(fallback)
     .transform((text) => text.replace(/\/+$/, ''));
 
-/** A shared secret of at least 16 characters. */
-export const secret = (what: string) => z.string().min(16, 'must have at least 16 characters').describe(what);
+/** A shared secret of at least 16 characters, such as a header can carry. */
+export const secret = (what: string) =>
+  z
+    .string()
+    .min(16, 'must have at least 16 characters')
+    .regex(/^[!-~]*$/, 'must be printable ASCII without spaces')
+    .describe(what);
 
 export const logLevel = z
   .enum(

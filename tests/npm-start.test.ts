@@ -1,10 +1,12 @@
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { findBinary } from './find-binary.ts';
 import { makeFolder, type PrivateFolder } from './private-folder.ts';
 import { freePort } from './private-process.ts';
 import { findProcesses, startProgram, type Program } from './program.ts';
@@ -28,6 +30,7 @@ const PORTS = [
 const STOP_MS = 5_000;
 /** npm ends itself by the Ctrl-C that it passed on, though the program behind it exits with 0: a shell shows 130. */
 const ENDED_BY_CTRL_C = { code: null, signal: 'SIGINT' };
+const KEY_OF_ODD_CHARACTERS = `o'clock-"$HOME"-\\n-%20&+#-!1`;
 
 let folder: PrivateFolder;
 /** The clone that all stories run in. As root it stands in a folder that nobody else may enter, until a story opens it. */
@@ -64,7 +67,7 @@ describe('npm start', { timeout: 90_000 }, () => {
       expect(program.output()).toMatch(/setup: packages installed/);
       expect(herald.commands).toHaveLength(2);
 
-      const [rest = '', graphql = ''] = await Promise.all(herald.commands.map(paste));
+      const [rest = '', graphql = ''] = await Promise.all(herald.commands.map((command) => paste(command)));
       const accepted = JSON.parse(rest);
       expect(accepted).toMatchObject({ status: 'pending', duplicate: false });
       const { sendNotification } = JSON.parse(graphql).data;
@@ -130,8 +133,7 @@ describe('npm start', { timeout: 90_000 }, () => {
     for (const moment of ['Herald is starting', 'creating the database', '✓ PostgreSQL']) {
       const program = startHerald(env);
       await program.says(moment);
-      await stops(program);
-      expect(program.output()).toMatch(/Herald has stopped before it was ready/);
+      await stops(program, { says: /Herald has stopped before it was ready/ });
       expect(program.output()).not.toMatch(/herald:|Herald is ready/);
     }
     const program = startHerald(env);
@@ -155,17 +157,61 @@ describe('npm start', { timeout: 90_000 }, () => {
     await stops(again);
   });
 
-  it('takes an ADMIN_API_KEY, and without npm exits with 0', async () => {
+  it('takes any ADMIN_API_KEY, prints commands that every shell takes, and without npm exits with 0', async () => {
     const node = join(checkout, 'node_modules', '.bin', 'node');
-    const env = { ...userEnv(), ...ports, ADMIN_API_KEY: 'a-key-of-my-own-choice' };
+    const env = { ...userEnv(), ...ports, ADMIN_API_KEY: KEY_OF_ODD_CHARACTERS };
     const program = startProgram(node, ['embedded/main.ts'], { cwd: checkout, env });
     running.push(program);
     await program.says('Ctrl-C stops it');
+    expect(program.output()).toContain(`/graphql#key=${encodeURIComponent(KEY_OF_ODD_CHARACTERS)}\n`);
     const herald = read(program);
-    expect(herald.apiKey).toBe('a-key-of-my-own-choice');
-    const sent = JSON.parse(await paste(herald.commands[0] ?? ''));
-    await delivers(herald, [sent.notification_id]);
-    await stops(program, { by: 'SIGTERM', endsWith: { code: 0, signal: null } });
+    expect(herald.apiKey).toBe(KEY_OF_ODD_CHARACTERS);
+    for (const shell of ['bash', 'sh', 'zsh'].filter((name) => findBinary(name) !== null)) {
+      // Twice in the same second, and still not one notification.
+      const sent = await Promise.all([...herald.commands, ...herald.commands].map((command) => paste(command, shell)));
+      const ids = sent.map((text) => {
+        const { data, ...rest } = JSON.parse(text);
+        const { notification, duplicate } = data?.sendNotification ?? {
+          notification: { id: rest.notification_id },
+          duplicate: rest.duplicate,
+        };
+        return duplicate ? 'a duplicate' : notification.id;
+      });
+      expect(new Set(ids).size, shell).toBe(4);
+      await delivers(herald, ids);
+    }
+    await stops(program, { endsWith: { code: 0, signal: null } });
+  });
+
+  it('stops in time and as ever whatever clients hold open, and answers what is in flight', async () => {
+    const program = startHerald();
+    await program.says('Ctrl-C stops it');
+    const herald = read(program);
+    const port = Number(ports['GATEWAY_PORT']);
+    const head = `POST /api/v1/notifications/ HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${herald.apiKey}\r\ncontent-`;
+    const sockets = ['', head, `${head}type: application/json\r\ncontent-length: 1000\r\n\r\n[{`].map((bytes) => {
+      const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
+      socket.on('error', () => {});
+      return socket;
+    });
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+    const sending = herald.sendMany(1_000);
+    // It is being worked on once somebody who came later has been answered.
+    expect(await herald.send()).not.toBeNull();
+    await stops(program);
+    expect(await sending).toMatchObject({ status: 202, accepted: 1_000 });
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('stops in time though its PostgreSQL does not answer any more', async () => {
+    const program = startHerald();
+    await program.says('Ctrl-C stops it');
+    const postmaster = (await leftOf(program)).find((line) => line.includes('postgres -D'));
+    process.kill(Number.parseInt(postmaster ?? '', 10), 'SIGSTOP');
+    await stops(program);
+    const again = startHerald();
+    await again.says('Ctrl-C stops it');
+    await stops(again);
   });
 
   it.each([
@@ -239,8 +285,9 @@ describe('npm start', { timeout: 90_000 }, () => {
     const program = startHerald(home, NOBODY);
     await program.says('Ctrl-C stops it');
     const herald = read(program);
-    const sent = JSON.parse(await paste(herald.commands[1] ?? '')).data.sendNotification;
-    await delivers(herald, [sent.notification.id]);
+    const [rest = '', graphql = ''] = await Promise.all(herald.commands.map((command) => paste(command)));
+    const ids = [JSON.parse(rest).notification_id, JSON.parse(graphql).data.sendNotification.notification.id];
+    await delivers(herald, ids);
     expect((await stat(join(checkout, '.data', 'secrets.json'))).uid).toBe(NOBODY.uid);
     await stops(program);
 
@@ -275,14 +322,15 @@ function userEnv(): NodeJS.ProcessEnv {
 /** Ends it as the terminal would, and checks that it is quick and leaves nothing behind. */
 async function stops(
   program: Program,
-  { by = 'SIGINT', endsWith = ENDED_BY_CTRL_C }: { by?: NodeJS.Signals; endsWith?: object } = {},
+  { endsWith = ENDED_BY_CTRL_C, says = /Herald has stopped\. Your data/ }: { endsWith?: object; says?: RegExp } = {},
 ): Promise<void> {
   const since = performance.now();
-  program.signal(by);
+  program.signal('SIGINT');
   expect(await program.ended).toEqual(endsWith);
   expect(performance.now() - since).toBeLessThan(STOP_MS);
-  expect(program.output()).toMatch(/Herald has stopped/);
-  expect(await leftOf(program)).toEqual([]);
+  expect(program.output()).toMatch(says);
+  // What is left of a PostgreSQL that had to be killed goes by itself.
+  await until(async () => (await leftOf(program)).length === 0);
   running.splice(running.indexOf(program), 1);
 }
 
@@ -302,10 +350,23 @@ function faults(program: Program): string[] {
 
 /** What a user reads off the screen, and what that opens. */
 function read(program: Program) {
-  const [, gatewayUrl, apiKey] = /(http:\S+)\/graphql#key=(\S+)/.exec(program.output()) ?? [];
+  const [, gatewayUrl] = /(http:\S+)\/graphql#key=/.exec(program.output()) ?? [];
+  const [, apiKey] = /Admin API key +(\S+)/.exec(program.output()) ?? [];
   const [, mailboxUrl] = /Mailbox +(http:\S+)/.exec(program.output()) ?? [];
   const [, userId] = /"user_id":"([^"]+)"/.exec(program.output()) ?? [];
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${apiKey}` };
+  const toSend = () => ({
+    notification_type: 'email',
+    user_id: userId,
+    template_code: 'welcome',
+    variables: { name: 'Ada' },
+    request_id: randomUUID(),
+  });
+  const post = async (body: object): Promise<{ status: number; body: unknown }> => {
+    const url = `${gatewayUrl}/api/v1/notifications/`;
+    const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
+    return { status: response.status, body: await response.json() };
+  };
   return {
     apiKey,
     userId,
@@ -315,18 +376,13 @@ function read(program: Program) {
       .filter((line) => line.startsWith('curl ')),
     /** @returns the id when it was accepted, else null */
     async send(): Promise<string | null> {
-      const response = await fetch(`${gatewayUrl}/api/v1/notifications/`, {
-        method: 'POST',
-        headers: { ...headers, 'idempotency-key': crypto.randomUUID() },
-        body: JSON.stringify({
-          notification_type: 'email',
-          user_id: userId,
-          template_code: 'welcome',
-          variables: { name: 'Ada' },
-        }),
-      });
-      const body = (await response.json()) as { notification_id: string };
-      return response.status === 202 ? body.notification_id : null;
+      const { status, body } = await post(toSend());
+      return status === 202 ? (body as { notification_id: string }).notification_id : null;
+    },
+    /** In one request. */
+    async sendMany(count: number): Promise<{ status: number; accepted: number }> {
+      const { status, body } = await post(Array.from({ length: count }, toSend));
+      return { status, accepted: (body as { status: string }[]).filter((item) => item.status === 'pending').length };
     },
     async statusOf(id: string): Promise<string> {
       const response = await fetch(`${gatewayUrl}/api/v1/notifications/${id}`, { headers });
@@ -380,4 +436,4 @@ async function delivers(herald: ReadHerald, ids: string[]): Promise<void> {
   );
 }
 
-const paste = async (command: string): Promise<string> => (await run('bash', ['-c', command])).stdout;
+const paste = async (command: string, shell = 'bash'): Promise<string> => (await run(shell, ['-c', command])).stdout;

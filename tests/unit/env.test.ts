@@ -38,6 +38,11 @@ test('what is not set, or empty, has its default', () => {
   });
 });
 
+test('a secret may have every character that a header can carry', () => {
+  const all = String.fromCharCode(...Array.from({ length: 94 }, (_, index) => 33 + index));
+  expect(parseEnv(shape, { ...required, SECRET: all })).toMatchObject({ SECRET: all });
+});
+
 test('text becomes numbers, and a base URL loses its slash', () => {
   const env = { ...required, PORT: '0', COUNT: '10', PEER_URL: 'https://peer.example/herald//' };
   expect(parseEnv(shape, env)).toMatchObject({ PORT: 0, COUNT: 10, PEER_URL: 'https://peer.example/herald' });
@@ -60,6 +65,9 @@ test.each([
   ['DATABASE_URL', '', 'DATABASE_URL is not set: the URL of the database'],
   ['PEER_URL', 'ftp://peer', /^PEER_URL is wrong: must be a URL that starts with http:\/\/ or https:\/\//],
   ['SECRET', 'short', 'SECRET is wrong: must have at least 16 characters'],
+  ['SECRET', 'with a space in it', 'SECRET is wrong: must be printable ASCII without spaces'],
+  ['SECRET', 'schlüssel-des-admins', 'SECRET is wrong: must be printable ASCII without spaces'],
+  ['SECRET', 'a-line-break-in-it\n', 'SECRET is wrong: must be printable ASCII without spaces'],
   ['SECRET', undefined, 'SECRET is not set: what callers sign with'],
   ['LOG_LEVEL', 'loud', /^LOG_LEVEL is wrong: must be trace, debug/],
 ])('%s=%s: %s', (name, value, message) => {
