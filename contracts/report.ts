@@ -34,10 +34,10 @@ export const statusReportSchema = z.strictObject({
   error: z.string().max(10_000).optional(),
   attempt: z
     .strictObject({
-      token: z.int().min(1),
+      token: z.int32().min(1),
       class: z.enum(OUTCOME_CLASSES),
       reason: z.string().max(10_000).optional(),
-      retry_after_seconds: z.int().min(0).optional(),
+      retry_after_seconds: z.int32().min(0).optional(),
       provider: z.string().max(100).optional(),
       provider_message_id: z.string().max(1_000).optional(),
       results: z.array(targetResultSchema).max(MAX_TARGETS).optional(),
@@ -49,6 +49,8 @@ export type StatusReport = z.infer<typeof statusReportSchema>;
 
 export const MAX_REPORTS = 100;
 export const MAX_REPORTS_BYTES = 64 * 1024;
+/** The greatest INTEGER of PostgreSQL and Int of GraphQL. */
+export const MAX_RETRY_AFTER_SECONDS = 2 ** 31 - 1;
 
 /** One item of the answer to an array of reports; `code` is an HTTP status. */
 export type StatusReportAnswer = { notification_id: string; code: number; status?: Status; message?: string };

@@ -13,7 +13,9 @@ import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import type { Authenticate } from '../platform/credentials.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
+import { refuseTooDeep } from '../platform/json-depth.ts';
 import { sendProblem } from '../platform/problem.ts';
+import { toGraphQLError } from '../platform/refusal.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
 import { createServiceClient, type ServiceClient } from '../platform/service-client.ts';
 import type { SignedContext, Viewer } from '../platform/trust.ts';
@@ -67,6 +69,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         ApolloServerPluginInlineTraceDisabled(),
         ApolloServerPluginLandingPageDisabled(),
         tellRequestId,
+        limitDepth,
       ],
     });
     await apollo.start();
@@ -151,6 +154,18 @@ const tellRequestId: ApolloServerPlugin<SignedContext> = {
       body.singleResult.errors = errors?.map((error) => ({ ...error, extensions: { ...error.extensions, requestId } }));
       body.singleResult.extensions = Object.keys(extensions).length > 0 ? extensions : undefined;
       if (valueCompletion !== undefined) logger.warn(`request ${requestId}: ${JSON.stringify(valueCompletion)}`);
+    },
+  }),
+};
+
+/** Before anything walks through the variables. */
+const limitDepth: ApolloServerPlugin<SignedContext> = {
+  requestDidStart: async () => ({
+    didResolveOperation: async ({ request: { variables = {} } }) => {
+      for (const value of Object.values<unknown>(variables)) {
+        const tooDeep = typeof value === 'object' && value !== null ? refuseTooDeep(value) : null;
+        if (tooDeep !== null) throw toGraphQLError(tooDeep);
+      }
     },
   }),
 };

@@ -107,6 +107,12 @@ describe('a faulty send is refused and leaves nothing behind', () => {
       rule: 'requestId',
     },
     { what: 'a priority "x"', change: () => ({ priority: 'x' }), status: 400, field: 'priority' },
+    {
+      what: 'a priority of 3,000,000,000',
+      change: () => ({ priority: 3_000_000_000 }),
+      status: 400,
+      field: 'priority',
+    },
     { what: 'a priority of 1.5', change: () => ({ priority: 1.5 }), status: 400, field: 'priority' },
     { what: 'a priority of 0', change: () => ({ priority: 0 }), status: 400, field: 'priority', rule: 'priority' },
     { what: 'a priority of 11', change: () => ({ priority: 11 }), status: 400, field: 'priority', rule: 'priority' },
@@ -192,6 +198,20 @@ describe('a faulty send is refused and leaves nothing behind', () => {
       rule: 'variables',
     },
     {
+      what: 'variables nested 20,000 deep',
+      change: () => ({ variables: { name: 'Ada', deep: nested(20_000) } }),
+      status: 400,
+      field: 'variables',
+      rule: 'variables',
+    },
+    {
+      what: 'a list in metadata nested 101 deep',
+      change: () => ({ metadata: { list: [nested(101)] } }),
+      status: 400,
+      field: 'metadata',
+      rule: 'metadata',
+    },
+    {
       what: 'half a character deep in metadata',
       change: () => ({ metadata: { lineItems: [{ userName: HALF }] } }),
       status: 400,
@@ -202,15 +222,13 @@ describe('a faulty send is refused and leaves nothing behind', () => {
 
   test.each(faults)('$what: $status over REST, naming $field', async ({ change, status, field }) => {
     const body = sendBody(people.withToken, templates.plain, change());
-    expectProblem(await herald.rest('POST', SEND, body), status, [field]);
+    expectProblem(await herald.rest('POST', SEND, toText(body)), status, [field]);
   });
 
   test.each(faults)('$what: refused over GraphQL too', async ({ change, status, field, rule }) => {
     const input = toInput(sendBody(people.withToken, templates.plain, change()));
-    const { body, headers } = await herald.rest('POST', `${herald.url}/graphql`, {
-      query: MUTATION,
-      variables: { input },
-    });
+    const request = toText({ query: MUTATION, variables: { input } });
+    const { body, headers } = await herald.rest('POST', `${herald.url}/graphql`, request);
     const [error] = body.errors;
     expect(body.data ?? null).toBeNull();
     expect(error.extensions).toMatchObject({
@@ -219,6 +237,25 @@ describe('a faulty send is refused and leaves nothing behind', () => {
       ...(rule !== undefined && { field: rule }),
     });
     expect(error.message).toContain(rule ?? toCamel(field));
+  });
+
+  test('a list of sends of which one is nested too deep names it', async () => {
+    const fine = sendBody(people.withToken, templates.plain);
+    const tooDeep = sendBody(people.withToken, templates.plain, { metadata: nested(101) });
+    expectProblem(await herald.rest('POST', SEND, toText([fine, tooDeep])), 400, ['1.metadata']);
+  });
+
+  test.each([90, 1_000, 20_000])('values nested %i deep in the text of a query are no more trouble', async (depth) => {
+    const input = toInput(sendBody(people.withToken, templates.plain, { request_id: '' }));
+    const text = JSON.stringify(input)
+      .replace(/"(\w+)":/g, '$1:')
+      .replace('"EMAIL"', 'EMAIL');
+    const literal = text.replace(/}$/, `, metadata: ${deep('{a:', '}', depth)}}`);
+    const query = `mutation { sendNotification(input: ${literal}) { duplicate } }`;
+    const { body } = await herald.rest('POST', `${herald.url}/graphql`, { query });
+    expect(body.errors).toMatchObject([
+      { extensions: { code: expect.stringMatching(/^(BAD_USER_INPUT|GRAPHQL_PARSE_FAILED)$/) } },
+    ]);
   });
 
   test('every fault of one send is told at once', async () => {
@@ -237,6 +274,14 @@ test('the id that a caller gives a request comes back, in the header and in the 
   expect(answer.headers['x-request-id']).toBe('order-7:send');
   expect(answer.body.request_id).toBe('order-7:send');
 });
+
+/** A value that toText writes as `{"a":{"a":…}}`: JSON.stringify would run out of stack. */
+const nested = (depth: number) => `nested ${depth} deep`;
+
+const toText = (body: object) =>
+  JSON.stringify(body).replace(/"nested (\d+) deep"/, (_, depth: string) => deep('{"a":', '}', Number(depth)));
+
+const deep = (open: string, close: string, depth: number) => `${open.repeat(depth)}1${close.repeat(depth)}`;
 
 const toCamel = (key: string) => key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 

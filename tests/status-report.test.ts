@@ -132,6 +132,20 @@ describe('a faulty report', () => {
       'attempt.token',
     ],
     [
+      'with a token that no database could have given',
+      { notification_id: randomUUID(), status: 'failed', attempt: { token: 2 ** 31, class: 'permanent' } },
+      'attempt.token',
+    ],
+    [
+      'with a pause that no database can keep',
+      {
+        notification_id: randomUUID(),
+        status: 'pending',
+        attempt: { token: 1, class: 'transient', retry_after_seconds: 2 ** 31 },
+      },
+      'attempt.retry_after_seconds',
+    ],
+    [
       'with a class there is not',
       { notification_id: randomUUID(), status: 'failed', attempt: { token: 1, class: 'soft' } },
       'attempt.class',

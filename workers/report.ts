@@ -3,6 +3,7 @@ import { Agent, request } from 'undici';
 import {
   MAX_REPORTS,
   MAX_REPORTS_BYTES,
+  MAX_RETRY_AFTER_SECONDS,
   toReportedStatus,
   type StatusReport,
   type StatusReportAnswer,
@@ -129,19 +130,22 @@ const toReport = (claim: Claim, outcome: Outcome): StatusReport => ({
     token: claim.token,
     class: outcome.class,
     ...(outcome.reason !== null && { reason: outcome.reason }),
-    ...(outcome.retryAfterSeconds !== null && { retry_after_seconds: outcome.retryAfterSeconds }),
+    ...(outcome.retryAfterSeconds !== null && { retry_after_seconds: toSeconds(outcome.retryAfterSeconds) }),
     ...(outcome.provider !== null && { provider: outcome.provider }),
     ...(outcome.providerMessageId !== null && { provider_message_id: outcome.providerMessageId }),
     ...(outcome.results !== null && { results: outcome.results }),
   },
 });
 
+/** A provider may say anything; a report that is refused for it would take the others of its list along. */
+const toSeconds = (said: number): number => Math.min(Math.max(0, Math.ceil(said)), MAX_RETRY_AFTER_SECONDS);
+
 const toKept = (claim: Claim, outcome: Outcome): KeptOutcome => ({
   notification_id: claim.id,
   token: claim.token,
   class: outcome.class,
   reason: outcome.reason,
-  retry_after_seconds: outcome.retryAfterSeconds,
+  retry_after_seconds: outcome.retryAfterSeconds === null ? null : toSeconds(outcome.retryAfterSeconds),
   provider_message_id: outcome.providerMessageId,
   results: outcome.results,
 });

@@ -18,7 +18,8 @@ export const sendSchema = z.strictObject({
   template_code: z.string(),
   variables: z.record(z.string(), z.unknown()).optional(),
   request_id: z.string().optional(),
-  priority: z.int('must be a number from 1 to 10').optional(),
+  // GraphQL's Int; the rule itself is the notification service's.
+  priority: z.int32('must be a number from 1 to 10').optional(),
   metadata: z.record(z.string(), z.unknown()).optional(),
   locale: z.string().optional(),
   send_at: instant.optional(),

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { GraphQLFormattedError } from 'graphql';
 import type { z } from 'zod';
+import { refuseTooDeep } from '../json-depth.ts';
 import { isRefusal, type Fault } from '../refusal.ts';
 import type { Viewer } from '../trust.ts';
 import { sendProblem } from '../problem.ts';
@@ -84,6 +85,8 @@ function readRequest(route: RestRoute, request: FastifyRequest): Read {
     if (typeof request.body !== 'object' || request.body === null) {
       return { detail: 'the body must be a JSON object', faults: [] };
     }
+    const tooDeep = refuseTooDeep(request.body);
+    if (tooDeep !== null) return { detail: tooDeep.message, faults: tooDeep.faults };
     const schema = typeof route.body === 'function' ? route.body(request.body) : route.body;
     const parsed = schema.safeParse(request.body);
     if (parsed.success) body = toCamelKeys(parsed.data);
