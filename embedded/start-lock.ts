@@ -11,11 +11,8 @@ const STALE_MS = 60_000;
  */
 export async function withStartLock<T>(dataDir: string, work: () => Promise<T>): Promise<T> {
   const file = join(dataDir, 'starting.pid');
-  if (!(await take(file))) {
-    if (await isHeld(file))
-      throw new Error(`Herald is being started on ${dataDir} already: set DATA_DIR to start another beside it`);
-    await rm(file, { force: true });
-    await take(file);
+  if (!(await take(file)) && !(await takeOver(file))) {
+    throw new Error(`Herald is being started on ${dataDir} already: set DATA_DIR to start another beside it`);
   }
   try {
     return await work();
@@ -32,6 +29,13 @@ const take = (file: string): Promise<boolean> =>
       throw error;
     },
   );
+
+/** From one that is left over. False when it is held, or when another start was quicker. */
+async function takeOver(file: string): Promise<boolean> {
+  if (await isHeld(file)) return false;
+  await rm(file, { force: true });
+  return take(file);
+}
 
 async function isHeld(file: string): Promise<boolean> {
   const [text, info] = await Promise.all([readFile(file, 'utf8'), stat(file)]).catch(() => ['', null] as const);
