@@ -1,11 +1,12 @@
 // Makes a checkout ready to run: installs the packages and generates code, each only when its inputs changed.
 // npm runs it before start, test and check, so a fresh clone needs no other command. This file itself must run on the
 // machine's own Node and without packages; what it starts runs on the Node 24 that npm ci puts into node_modules/.bin.
-// With --regenerate it generates everything anew.
+// With --regenerate it generates everything anew. Where only a program shall run, it installs and generates nothing: see
+// isProduction.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -13,6 +14,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = join(root, 'node_modules', '.bin');
 const stampFile = 'node_modules/.cache/herald/setup.json';
 const lockFile = '.data/setup.lock';
+/** No setup takes that long. An older lock is left over, even where its process id lives again, as ids do in containers. */
+const staleLockMs = 15 * 60_000;
 
 const generators = [
   ...['user', 'template', 'notification'].map((name) => ({
@@ -50,21 +53,45 @@ const generators = [
   },
 ];
 
-await main();
+await main().catch((error) => {
+  if (!['EACCES', 'EPERM', 'EROFS'].includes(error.code)) throw error;
+  const path = resolve(root, error.path ?? '');
+  fail(`${path} can't be written (${error.code}): make ${root} writable for this user, or run it as its owner.`);
+});
 
 async function main() {
-  if (Number(process.versions.node.split('.')[0]) < 20) {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major < 20) {
     return fail(
       `Node 20 or newer is needed to install Herald (this is ${process.version}); it brings its own Node 24.`,
     );
   }
   process.chdir(root);
+  if (major >= 24 && isProduction()) return checkGenerated();
   const force = process.argv.includes('--regenerate');
   if (!force && isInstalled() && staleGenerators().length === 0) return;
   await withLock(async () => {
     if (!isInstalled() && !(await install())) return;
     await generate(force ? generators.filter(isPresent) : staleGenerators());
   });
+}
+
+/**
+ * Whether only a program of its own shall run here: with NODE_ENV=production, or where the development packages were pruned.
+ * `npm start`, tests and checks need those packages in any case.
+ */
+function isProduction() {
+  const script = process.env.npm_lifecycle_event ?? 'setup';
+  const isProgram = /^(setup|pre(start:.+|db:migrate))$/.test(script);
+  return isProgram && (process.env.NODE_ENV === 'production' || (script !== 'setup' && isPruned()));
+}
+
+function checkGenerated() {
+  const missing = generators.filter((step) => isPresent(step) && !existsSync(step.output)).map(({ name }) => name);
+  if (missing.length === 0) return;
+  fail(
+    `${missing.join(', ')} missing: run "npm ci && npm run setup && npm prune --omit=dev" without NODE_ENV=production first.`,
+  );
 }
 
 /** @returns whether the packages are there */
@@ -119,8 +146,17 @@ function isInstalled() {
 
 /** Whether somebody's own `npm ci` or `npm install` left what the lock file asks for. */
 function isInstalledByHand() {
+  return hasPackages(() => true);
+}
+
+/** Whether that was done without the development packages. */
+function isPruned() {
+  return !hasNode() && hasPackages(({ dev }) => !dev);
+}
+
+function hasPackages(isWanted) {
   const found = readJson('node_modules/.package-lock.json')?.packages ?? {};
-  const wanted = Object.entries(readJson('package-lock.json').packages);
+  const wanted = Object.entries(readJson('package-lock.json').packages).filter(([, entry]) => isWanted(entry));
   return wanted.every(([path, { version, optional, devOptional }]) => {
     const isElsewhere = path === '' || ((optional || devOptional) && !found[path]);
     return isElsewhere || found[path]?.version === version;
@@ -184,7 +220,7 @@ function readJson(file) {
   }
 }
 
-/** Lends the checkout to one setup at a time. The lock is a file with a pid; a dead holder's lock is taken over. */
+/** Lends the checkout to one setup at a time. The lock is a file with a pid; a lock that is left over is taken over. */
 async function withLock(work) {
   mkdirSync(dirname(lockFile), { recursive: true });
   for (let waits = 0; !takeLock(); waits++) {
@@ -205,9 +241,24 @@ function takeLock() {
   } catch (error) {
     if (error.code !== 'EEXIST') throw error;
   }
-  const holder = readJson(lockFile);
-  if (holder !== undefined && !isAlive(holder)) rmSync(lockFile, { force: true });
+  if (!isHeld()) {
+    // By a rename, which only one of several can do; the next try takes the place.
+    const leftOver = `${lockFile}.${process.pid}`;
+    try {
+      renameSync(lockFile, leftOver);
+    } catch (error) {
+      if (error.code !== 'ENOENT') throw error;
+    }
+    rmSync(leftOver, { force: true });
+  }
   return false;
+}
+
+function isHeld() {
+  // A file that is still empty counts as held: its holder is about to write its number.
+  const holder = readJson(lockFile);
+  const age = Date.now() - (statSync(lockFile, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+  return age < staleLockMs && holder !== process.pid && (holder === undefined || isAlive(holder));
 }
 
 function isAlive(pid) {

@@ -276,6 +276,42 @@ describe('npm start', { timeout: 90_000 }, () => {
     });
   });
 
+  it('has programs that need no development package once they are generated', async () => {
+    const pruned = join(folder.path, 'pruned');
+    await run('cp', ['-al', checkout, pruned]);
+    // The Node that the packages brought is pruned as well; here it stands for the machine's.
+    const env = {
+      ...userEnv(),
+      PATH: join(checkout, 'node_modules', '.bin') + delimiter + (userEnv()['PATH'] ?? ''),
+      NODE_ENV: 'production',
+    };
+    await run('npm', ['prune', '--omit=dev', '--offline', '--no-audit', '--no-fund'], { cwd: pruned, env });
+    for (const script of ['gateway', 'user', 'template', 'notification', 'worker -- email']) {
+      const program = startProgram('npm', ['run', '--silent', ...`start:${script}`.split(' ')], { cwd: pruned, env });
+      expect(await program.ended).toEqual({ code: 1, signal: null });
+      expect(program.output()).toMatch(/^(herald: [A-Z_]+ is not set: .*\n)+$/);
+    }
+    await expect(run('npm', ['run', '--silent', 'db:migrate'], { cwd: pruned, env })).rejects.toMatchObject({
+      stderr: expect.stringMatching(/^(herald: [A-Z_]+ is not set: .*\n)+$/),
+    });
+
+    const secrets = ['USER_SECRET', 'TEMPLATE_SECRET', 'NOTIFICATION_SECRET', 'ADMIN_API_KEY', 'WORKER_API_KEY'];
+    const given = Object.fromEntries(secrets.map((name) => [name, `the-${name.toLowerCase()}-of-this-story`]));
+    const program = startProgram('npm', ['run', '--silent', 'start:gateway'], {
+      cwd: pruned,
+      env: { ...env, ...given, PORT: ports['GATEWAY_PORT'] },
+    });
+    running.push(program);
+    await program.says('the gateway is up');
+    const page = await fetch(`http://127.0.0.1:${ports['GATEWAY_PORT']}/graphql`, { headers: { accept: 'text/html' } });
+    expect(page.status).toBe(200);
+    program.signal('SIGTERM');
+    await program.ended;
+    expect(await leftOf(program)).toEqual([]);
+    running.pop();
+    await rm(pruned, { recursive: true });
+  });
+
   it.skipIf(!isRoot)('works for an ordinary user', async () => {
     await chmod(folder.path, 0o711);
     await rm(join(checkout, '.data'), { recursive: true, force: true });
