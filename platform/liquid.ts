@@ -1,4 +1,4 @@
-import { Liquid, LiquidError, type Template } from 'liquidjs';
+import { Liquid, LiquidError, Value, type Context, type Template } from 'liquidjs';
 import { LRUCache } from 'lru-cache';
 
 const limits = {
@@ -19,6 +19,20 @@ const options = {
   ownPropertyOnly: true,
   // include, render and layout find nothing: templates read no files.
   templates: {},
+};
+
+// liquidjs takes `default` for a guard only where it is the first filter; here it guards all that stands before it.
+const { value: evaluate } = Value.prototype;
+Value.prototype.value = function* (this: Value, context: Context, lenient?: boolean) {
+  const guard = this.filters.findLastIndex(({ name }) => name === 'default');
+  if (guard === -1) return yield* evaluate.call(this, context, lenient);
+  const strict = context.strictVariables;
+  context.strictVariables = false;
+  let value: unknown = yield this.initial.evaluate(context, true);
+  for (const filter of this.filters.slice(0, guard)) value = yield filter.render(value, context);
+  context.strictVariables = strict;
+  for (const filter of this.filters.slice(guard)) value = yield filter.render(value, context);
+  return value;
 };
 
 /** `html` escapes every variable; `plain` doesn't. */

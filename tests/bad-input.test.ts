@@ -20,7 +20,11 @@ beforeAll(async () => {
     plain: await givenTemplate(herald),
     emailOnly: await givenTemplate(herald, { push: null }),
     guarded: await givenTemplate(herald, {
-      email: { subject: '{{ title | default: "Dear" }} {% if name %}{{ name }}{% endif %}', html: 'x', text: null },
+      email: {
+        subject: '{{ title | default: "Dear" }} {% if name %}{{ name }}{% endif %}',
+        html: '{{ city | upcase | default: "nowhere" }}',
+        text: null,
+      },
     }),
   };
 });
