@@ -37,7 +37,7 @@ export function createPreferencesReader({
       if (error !== undefined) throw new Error(`the user service answered: ${error.message}`);
       return data?.['_entities'] as (UserEntity | null)[];
     },
-    { maxItems: 100 },
+    { maxItems: 100, maxInFlight: 8 },
   );
 
   const readCache = async (userId: string): Promise<Preferences | null> => {

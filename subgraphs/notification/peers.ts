@@ -68,7 +68,7 @@ export function createPeers(users: ServiceClient, templates: ServiceClient) {
         (await fetchEntities<UserEntity>(users, 'User', 'id', RECIPIENT, asked)).map(
           (user) => user && toRecipient(user),
         ),
-      { maxItems: 200 },
+      PEER_BATCH,
     ),
 
     /** The published version; null when there is no such template or none is published. */
