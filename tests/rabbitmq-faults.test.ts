@@ -102,6 +102,30 @@ describe.skipIf(!inject('privateServices').rabbitmq)('RabbitMQ and its faults', 
     }
   });
 
+  test('a channel that opens after it was given up leaves no consumer behind', async () => {
+    const { broker, names, send, logged } = await room.enter();
+    let received = 0;
+    const consumer = broker.consume(names.work, { concurrency: 1 }, async () => {
+      received++;
+      return 'ack';
+    });
+    const connection = await connect(url);
+    const channel = await connection.createChannel();
+    const consumers = async () => (await channel.checkQueue(names.work)).consumerCount;
+    await until(async () => (await consumers()) === 1);
+    await consumer.pause();
+
+    rabbitmq.freeze();
+    await consumer.resume();
+    await until(() => logged('warn').length > 0, UP).finally(() => rabbitmq.thaw());
+    await send('1');
+    await until(() => received === 1, UP);
+    await until(async () => (await consumers()) === 1, UP);
+    await consumer.pause();
+    await until(async () => (await consumers()) === 0);
+    await connection.close();
+  });
+
   test('a memory alarm shows as blocked: publish is refused at once, consumers go on, and it ends by itself', async () => {
     const { broker, names, send } = await room.enter();
     for (const body of ['1', '2', '3']) await send(body);

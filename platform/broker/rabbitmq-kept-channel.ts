@@ -34,8 +34,14 @@ export function keepChannel<Session>(
     if (!wanted || current || !model) return;
     let channel: Channel | undefined;
     let closed = false;
+    let givenUp = false;
     const opening = async () => {
       const fresh = (channel = await openChannel(model.createChannel()));
+      if (givenUp) {
+        // By now another one may be open, and nobody would ever close the consumer of this one.
+        await closeChannel(fresh);
+        throw new Error('the channel opened too late');
+      }
       fresh.once('close', () => {
         closed = true;
         if (current?.channel !== fresh) return;
@@ -50,6 +56,7 @@ export function keepChannel<Session>(
       current = opened;
       faults.mended();
     } catch (error) {
+      givenUp = true;
       if (channel) await closeChannel(channel);
       // A lost connection has told so itself, and comes back through onUp.
       if (connection.model !== model) return;
