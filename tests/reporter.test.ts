@@ -57,6 +57,8 @@ test.each([
       contactVersion: 1,
       isExpired: false,
       isSuppressed: false,
+      unreachable: null,
+      settled: null,
       correlationId: null,
       message: null,
     },
@@ -66,6 +68,7 @@ test.each([
       retryAfterSeconds,
       provider: 'smtp',
       providerMessageId: null,
+      results: null,
       hasAttempt: true,
     },
   );
