@@ -18,6 +18,13 @@ export type Scope = (typeof SCOPES)[number];
 /** The client behind ADMIN_API_KEY: every scope. */
 export const ADMIN = { kind: 'admin', id: 'admin', scopes: SCOPES } as const;
 
+/** A user with an access token: what is theirs, and nothing else. */
+export const toUserViewer = (id: string) =>
+  ({ kind: 'user', id, scopes: ['users:read', 'users:write', 'notifications:read', 'templates:read'] }) as const;
+
+/** Whoever shows no credential: may log in. */
+export const ANONYMOUS = { kind: 'anonymous', id: 'anonymous', scopes: [] } as const;
+
 /** The processes behind WORKER_API_KEY. */
 export const WORKER = { kind: 'worker', id: 'worker', scopes: ['status:report', 'users:read'] } as const;
 

@@ -9,6 +9,7 @@ const secretsSchema = z.object({
   userSecret: z.string(),
   templateSecret: z.string(),
   notificationSecret: z.string(),
+  jwtSecret: z.string(),
   postgresPassword: z.string(),
 });
 
@@ -38,6 +39,7 @@ export async function readSecrets(dataDir: string): Promise<Secrets> {
     userSecret: makeSecret(),
     templateSecret: makeSecret(),
     notificationSecret: makeSecret(),
+    jwtSecret: makeSecret(),
     postgresPassword: makeSecret(),
   };
   // Renamed when whole: a start that is killed here leaves no half a file behind.
@@ -55,4 +57,6 @@ function parseSecrets(file: string, text: string): Secrets {
   }
 }
 
-const makeSecret = () => randomBytes(24).toString('base64url');
+function makeSecret(): string {
+  return randomBytes(24).toString('base64url');
+}

@@ -84,6 +84,7 @@ export async function startServices(
     queueType: 'classic' as const,
     leaseSeconds: config.leaseSeconds,
   };
+  const jwtKeys = [{ id: 'embedded', secret: secrets.jwtSecret }] as const;
   const user = parts.add(
     'the user service',
     await step(
@@ -96,6 +97,8 @@ export async function startServices(
           secret: secrets.userSecret,
           notificationUrl: at(ports.NOTIFICATION_PORT),
           notificationSecret: secrets.notificationSecret,
+          jwtKeys,
+          session: { accessSeconds: 15 * 60, refreshDays: 30 },
         },
         { cache, log: createLog('user') },
       ),
@@ -207,6 +210,7 @@ export async function startServices(
             notification: { url: at(notification.port), secret: secrets.notificationSecret },
           },
           workerApiKey: secrets.workerApiKey,
+          jwtKeys,
           webhookKeys: config.webhookKeys,
         },
         { log: createLog('gateway'), closeGraceMs: GATEWAY_GRACE_MS },

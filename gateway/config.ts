@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { logLevel, parseEnv, port, secret, serviceUrl, type Env } from '../platform/env.ts';
+import { keyRing } from '../platform/tokens.ts';
 
 /** The gateway's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -17,6 +18,9 @@ export const readConfig = (env: Env = process.env) => {
       ADMIN_API_KEY: secret("the admin's key"),
       WORKER_API_KEY: secret("the workers' key"),
       ...webhookKeyVariables,
+      JWT_KEYS: keyRing.describe(
+        'what access tokens are signed with: the same as the user service has, id:secret, several parted by commas',
+      ),
       LOG_LEVEL: logLevel,
     },
     env,
@@ -32,6 +36,7 @@ export const readConfig = (env: Env = process.env) => {
     adminApiKey: vars.ADMIN_API_KEY,
     workerApiKey: vars.WORKER_API_KEY,
     webhookKeys: toWebhookKeys(vars),
+    jwtKeys: vars.JWT_KEYS,
     logLevel: vars.LOG_LEVEL,
   };
 };

@@ -8,10 +8,11 @@ import {
 } from '@apollo/server/plugin/disabled';
 import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { ANONYMOUS } from '../contracts/scopes.ts';
 import { createHttpServer, listen, registerHealth } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
-import type { Authenticate } from '../platform/credentials.ts';
+import { readCredential, type Authenticate } from '../platform/credentials.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
 import { refuseTooDeep } from '../platform/json-depth.ts';
 import { sendProblem } from '../platform/problem.ts';
@@ -23,6 +24,7 @@ import { createAuth } from './auth.ts';
 import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
 import { createDataSource } from './federation/data-source.ts';
 import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
+import { isOpenOperation } from './open-operations.ts';
 import { MAX_SENDS_BYTES } from './rest/bodies.ts';
 import { routes } from './rest/routes.ts';
 import { registerUnsubscribe } from './unsubscribe/register.ts';
@@ -92,10 +94,21 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       // Before the body: nobody without a key makes us read one.
       onRequest: async (request, reply) => {
         if (isGraphiqlRequest(request)) return sendGraphiql(reply);
-        const viewer = authenticate(request.headers);
-        if (viewer === null) return refuseAnonymous(reply);
-        viewers.set(request, viewer);
+        const viewer = await authenticate(request.headers);
+        if (viewer !== null) viewers.set(request, viewer);
+        else if (readCredential(request.headers) !== null || !mayBeLogIn(request)) return refuseAnonymous(reply);
         return undefined;
+      },
+      preHandler: async (request, reply) => {
+        if (viewers.has(request)) return undefined;
+        if (!isOpenOperation(request.body)) return refuseAnonymous(reply);
+        viewers.set(request, ANONYMOUS);
+        return undefined;
+      },
+      // Who shows no credential learns nothing of what is wrong with the body.
+      errorHandler: (error, request, reply) => {
+        if (viewers.has(request)) throw error;
+        void refuseAnonymous(reply);
       },
       handler: fastifyApolloHandler(apollo, {
         context: async (request) => ({ viewer: viewers.get(request) as Viewer, requestId: request.id }),
@@ -125,7 +138,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
 function registerIntake(app: FastifyInstance, authenticate: Authenticate): () => void {
   let isOpen = true;
   app.addHook('onRequest', async (request, reply) => {
-    if (isOpen || authenticate(request.headers)?.kind === 'worker') return undefined;
+    if (isOpen || (await authenticate(request.headers))?.kind === 'worker') return undefined;
     void reply.header('connection', 'close').header('retry-after', STOPPING.retryAfterSeconds);
     if (request.routeOptions.url !== '/graphql') return sendProblem(reply, STOPPING);
     const { detail, ...extensions } = STOPPING;
@@ -169,6 +182,12 @@ const limitDepth: ApolloServerPlugin<SignedContext> = {
     },
   }),
 };
+
+/** Small enough to be a log-in, by its own account: a larger body of nobody's is not read. */
+const mayBeLogIn = ({ method, headers }: FastifyRequest) =>
+  method === 'POST' && Number(headers['content-length'] ?? Infinity) <= MAX_LOG_IN_BYTES;
+
+const MAX_LOG_IN_BYTES = 8 * 1024;
 
 const refuseAnonymous = (reply: FastifyReply) =>
   sendGraphqlError(reply.code(401).header('www-authenticate', 'Bearer'), {

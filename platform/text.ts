@@ -29,6 +29,16 @@ export function faultOfLocale(text: string): string | null {
   }
 }
 
+/** An IANA time zone. */
+export function faultOfTimeZone(text: string): string | null {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: text }).resolvedOptions();
+    return null;
+  } catch {
+    return 'must be a time zone (IANA) such as Europe/Vienna';
+  }
+}
+
 /** A JSON value whose every string PostgreSQL and a mail can carry. Returns the path of the first bad one, or null. */
 export function badStringIn(value: unknown, path: string): string | null {
   if (typeof value === 'string') return value.isWellFormed() && !value.includes('\0') ? null : path;

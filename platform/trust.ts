@@ -2,7 +2,7 @@ import { createHash, createHmac, randomUUID, timingSafeEqual } from 'node:crypto
 
 /** Whoever asks. It travels between processes as part of a signed request. */
 export type Viewer = {
-  kind: 'admin' | 'client' | 'user' | 'worker' | 'service';
+  kind: 'admin' | 'client' | 'user' | 'worker' | 'service' | 'anonymous';
   /** The client's, user's or process's id. */
   id: string;
   scopes: readonly string[];

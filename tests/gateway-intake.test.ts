@@ -17,6 +17,7 @@ beforeAll(async () => {
       services: { user: service, template: service, notification: service },
       adminApiKey,
       workerApiKey,
+      jwtKeys: [{ id: 'intake', secret: 'x'.repeat(32) }],
       webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null },
       logLevel: 'info',
     },

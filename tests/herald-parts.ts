@@ -4,6 +4,7 @@ import type { WebhookKeys } from '../contracts/webhook-keys.ts';
 import { startGateway } from '../gateway/server.ts';
 import type { Broker } from '../platform/broker/broker.ts';
 import type { Cache } from '../platform/cache/cache.ts';
+import type { KeyRing } from '../platform/tokens.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { startNotification } from '../subgraphs/notification/start.ts';
 import { startTemplate } from '../subgraphs/template/start.ts';
@@ -23,6 +24,8 @@ export type Overrides = {
   concurrency?: number;
   providerTimeoutMs?: number;
   smtpUrl?: string;
+  jwtKeys?: KeyRing;
+  session?: { accessSeconds?: number; refreshDays?: number };
   emailProviders?: string[];
   pushProviders?: string[];
   /** Variables of the providers. */
@@ -48,6 +51,7 @@ type Surroundings = {
 export function createParts({ databases, broker, cache, mailbox, urlOf, overrides, ...rest }: Surroundings) {
   const host = '127.0.0.1';
   const secrets = { user: secret(), template: secret(), notification: secret(), worker: secret(), admin: secret() };
+  const jwtKeys: KeyRing = [{ id: 'story', secret: secret() + secret() }];
   const common = {
     host,
     logLevel: 'debug' as const,
@@ -94,6 +98,8 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           secret: secrets.user,
           notificationUrl: urlOf('notification'),
           notificationSecret: secrets.notification,
+          jwtKeys: overrides.jwtKeys ?? jwtKeys,
+          session: { accessSeconds: 900, refreshDays: 30, ...overrides.session },
         },
         { cache, log: createTestLogger('user') },
       ),
@@ -132,6 +138,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           },
           workerApiKey: secrets.worker,
           webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null, ...overrides.webhookKeys },
+          jwtKeys: overrides.jwtKeys ?? jwtKeys,
         },
         { log: createTestLogger('gateway') },
       ),

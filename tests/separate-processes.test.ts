@@ -228,6 +228,7 @@ const secrets = {
   TEMPLATE_SECRET: secret(),
   NOTIFICATION_SECRET: secret(),
   WORKER_API_KEY: secret(),
+  JWT_KEYS: `separate:${secret()}${secret()}`,
 };
 
 /** All that a program is told. */

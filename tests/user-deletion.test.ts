@@ -181,6 +181,8 @@ describe('a user who is deleted while somebody is away', () => {
           secret: herald.secrets.user,
           notificationUrl: herald.urlOf('notification'),
           notificationSecret: herald.secrets.notification,
+          jwtKeys: [{ id: 'story', secret: 'x'.repeat(32) }],
+          session: { accessSeconds: 900, refreshDays: 30 },
         },
         { log: createTestLogger('user') },
       );

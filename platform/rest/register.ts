@@ -16,7 +16,7 @@ export type Execute = (
 ) => Promise<{ data: unknown; errors: readonly GraphQLFormattedError[] }>;
 
 export type RestDependencies = {
-  authenticate(headers: FastifyRequest['headers']): Viewer | null;
+  authenticate(headers: FastifyRequest['headers']): Promise<Viewer | null>;
   execute: Execute;
 };
 
@@ -34,7 +34,7 @@ export function registerRoutes(
       url: route.path.replace(/\{(\w+)\.\.\.\}/, '*').replace(/\{(\w+)\}/g, ':$1'),
       // Before the body: nobody without a key makes us read one.
       onRequest: async (request, reply) => {
-        const viewer = dependencies.authenticate(request.headers);
+        const viewer = await dependencies.authenticate(request.headers);
         if (viewer === null) return sendProblem(reply, ANONYMOUS);
         viewers.set(request, viewer);
         return undefined;

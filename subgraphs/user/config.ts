@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
+import { count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
+import { keyRing } from '../../platform/tokens.ts';
 
 /** The user service's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -15,6 +16,11 @@ export const readConfig = (env: Env = process.env) => {
       USER_SECRET: secret('what callers of this service sign with'),
       NOTIFICATION_URL: serviceUrl('http://127.0.0.1:8003'),
       NOTIFICATION_SECRET: secret('what the notification service expects requests to be signed with'),
+      JWT_KEYS: keyRing.describe(
+        'what access tokens are signed with, id:secret (32 characters or more); several parted by commas, the newest first',
+      ),
+      ACCESS_TOKEN_MINUTES: count(15),
+      REFRESH_TOKEN_DAYS: count(30),
       ADMIN_API_KEY: secret("the admin's key"),
       LOG_LEVEL: logLevel,
     },
@@ -29,6 +35,8 @@ export const readConfig = (env: Env = process.env) => {
     secret: vars.USER_SECRET,
     notificationUrl: vars.NOTIFICATION_URL,
     notificationSecret: vars.NOTIFICATION_SECRET,
+    jwtKeys: vars.JWT_KEYS,
+    session: { accessSeconds: vars.ACCESS_TOKEN_MINUTES * 60, refreshDays: vars.REFRESH_TOKEN_DAYS },
     adminApiKey: vars.ADMIN_API_KEY,
     logLevel: vars.LOG_LEVEL,
   };

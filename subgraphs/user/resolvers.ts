@@ -5,27 +5,53 @@ import { isUuid } from '../../platform/text.ts';
 import type { PreferencesCache } from './cache-preferences.ts';
 import { addPushToken } from './add-push-token.ts';
 import { createUser } from './create-user.ts';
+import { findUsers, toCursor } from './find-users.ts';
 import type { PushTokenKind, Resolvers } from './generated/graphql.ts';
+import { maySee, requireScopeOverAll, requireSelf } from './may-see.ts';
+import type { Sessions } from './session.ts';
 import type { UserStore } from './store.ts';
+import { updateUser } from './update-user.ts';
 
 /** `onDeleted` is called after the commit of a deletion: others must be told. */
-type UserDependencies = { store: UserStore; preferences: PreferencesCache; onDeleted: () => void };
+type UserDependencies = { store: UserStore; preferences: PreferencesCache; sessions: Sessions; onDeleted: () => void };
 
-export const createResolvers = ({ store, preferences, onDeleted }: UserDependencies): Resolvers => ({
+export const createResolvers = ({ store, preferences, sessions, onDeleted }: UserDependencies): Resolvers => ({
   DateTime: DateTimeResolver,
   Query: {
     user: (_, { id }, { viewer }) => {
       requireScope(viewer, 'users:read');
-      return isUuid(id) ? store.findUser(id) : null;
+      return isUuid(id) && maySee(viewer, id) ? store.findUser(id) : null;
+    },
+    me: (_, __, { viewer }) => (viewer.kind === 'user' ? store.findUser(viewer.id) : null),
+    users: async (_, { search, first, after }, { viewer }) => {
+      requireScopeOverAll(viewer, 'users:read');
+      const page = orThrow(await findUsers(store, { search: search ?? null, first, after: after ?? null }));
+      const edges = page.rows.map((node) => ({ node, cursor: toCursor(node) }));
+      const { hasNextPage, hasPreviousPage } = page;
+      return {
+        edges,
+        pageInfo: { hasNextPage, hasPreviousPage, startCursor: edges[0]?.cursor, endCursor: edges.at(-1)?.cursor },
+      };
     },
   },
   Mutation: {
     createUser: async (_, { input }, { viewer }) => {
-      requireScope(viewer, 'users:write');
+      requireScopeOverAll(viewer, 'users:write');
       return orThrow(await createUser(store, input));
     },
+    updateUser: async (_, { id, input }, { viewer }) => {
+      requireScope(viewer, 'users:write');
+      requireSelf(viewer, id, 'id');
+      const user = orThrow(await updateUser(store, id, input));
+      await preferences.fill(user);
+      return user;
+    },
+    logIn: async (_, { email, password }) => orThrow(await sessions.logIn(email, password)),
+    refreshSession: async (_, { refreshToken }) => orThrow(await sessions.refresh(refreshToken)),
+    logOut: (_, { refreshToken }) => sessions.logOut(refreshToken),
     setPreferences: async (_, { userId, preferences: wanted }, { viewer }) => {
       requireScope(viewer, 'users:write');
+      requireSelf(viewer, userId, 'userId');
       const user = isUuid(userId) ? await store.setPreferences(userId, wanted) : null;
       if (user === null)
         throw toGraphQLError(refuse('NOT_FOUND', 'userId: there is no such user', 'userId', 'NOT_FOUND'));
@@ -34,12 +60,14 @@ export const createResolvers = ({ store, preferences, onDeleted }: UserDependenc
     },
     addPushToken: async (_, { userId, token }, { viewer }) => {
       requireScope(viewer, 'users:write');
+      requireSelf(viewer, userId, 'userId');
       const added = orThrow(await addPushToken(store, userId, token));
       await preferences.fill(added.user);
       return added.token;
     },
     removePushToken: async (_, { userId, id }, { viewer }) => {
       requireScope(viewer, 'users:write');
+      requireSelf(viewer, userId, 'userId');
       const user = isUuid(userId) && isUuid(id) ? await store.removeToken(userId, id) : null;
       if (user !== null) await preferences.fill(user);
       return user !== null;
@@ -52,6 +80,7 @@ export const createResolvers = ({ store, preferences, onDeleted }: UserDependenc
     },
     deleteUser: async (_, { id }, { viewer }) => {
       requireScope(viewer, 'users:write');
+      requireSelf(viewer, id, 'id');
       if (!isUuid(id) || !(await store.deleteUser(id))) {
         throw toGraphQLError(refuse('NOT_FOUND', 'id: there is no such user', 'id', 'NOT_FOUND'));
       }
@@ -63,7 +92,7 @@ export const createResolvers = ({ store, preferences, onDeleted }: UserDependenc
   User: {
     __resolveReference: async ({ id }, { viewer }) => {
       requireScope(viewer, 'users:read');
-      const user = isUuid(id) ? await store.findUser(id) : null;
+      const user = isUuid(id) && maySee(viewer, id) ? await store.findUser(id) : null;
       // A worker asks only when the cache has no answer.
       if (user !== null && viewer.kind === 'worker') await preferences.fill(user);
       return user;

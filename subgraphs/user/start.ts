@@ -11,6 +11,7 @@ import { createPreferencesCache } from './cache-preferences.ts';
 import type { UserConfig } from './config.ts';
 import { createResolvers } from './resolvers.ts';
 import { createRoutes } from './rest.ts';
+import { createSessions } from './session.ts';
 import { startTellingOthers } from './tell-others.ts';
 import { createStore } from './store.ts';
 
@@ -38,12 +39,13 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
       }),
     );
     const others = started.add('the outbox', startTellingOthers({ store, preferences, notifications, log }));
+    const sessions = createSessions(store, config.jwtKeys, config.session);
     const server = await serveSubgraph({
       name: 'user',
       host: config.host,
       port: config.port,
       secret: config.secret,
-      resolvers: createResolvers({ store, preferences, onDeleted: others.wake }),
+      resolvers: createResolvers({ store, preferences, sessions, onDeleted: others.wake }),
       log,
       checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },
       rest: { routes: createRoutes(), authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }]) },

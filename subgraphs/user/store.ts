@@ -44,6 +44,94 @@ export function createStore(pool: Pool) {
     /** One statement for any number of calls made in one turn. */
     findUser: (id: string): Promise<UserRow | null> => prisma.user.findUnique({ where: { id }, include: withTokens }),
 
+    findUserByEmail: (email: string): Promise<UserRow | null> =>
+      prisma.user.findUnique({ where: { emailKey: email.toLowerCase() }, include: withTokens }),
+
+    /**
+     * A page, newest first (an id is made of its time), and one more row when there are more.
+     * @param search part of the name or the address
+     */
+    async findUsers({
+      search,
+      after,
+      most,
+    }: {
+      search: string | null;
+      after: string | null;
+      most: number;
+    }): Promise<UserRow[]> {
+      const { rows } = await pool.query<{ id: string }>(
+        `SELECT id FROM "user"
+         WHERE ($1::text IS NULL OR (name || ' ' || coalesce(email, '')) ILIKE $1) AND ($2::uuid IS NULL OR id < $2)
+         ORDER BY id DESC LIMIT $3`,
+        [search === null ? null : `%${search.replace(/[\\%_]/g, '\\$&')}%`, after, most + 1],
+      );
+      return prisma.user.findMany({
+        where: { id: { in: rows.map(({ id }) => id) } },
+        include: withTokens,
+        orderBy: { id: 'desc' },
+      });
+    },
+
+    /** What changes the way to a user raises the version that others know. A new password ends every session. */
+    async updateUser(id: string, fields: UserChange): Promise<UpdatedUser> {
+      try {
+        return await prisma.$transaction(async (tx) => {
+          const isFound = await change(tx, id, {
+            ...fields,
+            ...(fields.email !== undefined && { emailKey: fields.email?.toLowerCase() ?? null, ...contactChange }),
+            ...(fields.emailEnabled !== undefined && { preferencesVersion: { increment: 1 } }),
+          });
+          if (!isFound) return { kind: 'no user' };
+          if (fields.passwordHash !== undefined) await tx.refreshToken.deleteMany({ where: { userId: id } });
+          return { kind: 'updated', user: await tx.user.findUniqueOrThrow({ where: { id }, include: withTokens }) };
+        });
+      } catch (error) {
+        if (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') return { kind: 'taken' };
+        throw error;
+      }
+    },
+
+    insertRefreshToken: async (token: {
+      hash: Buffer;
+      userId: string;
+      family: string;
+      expiresAt: Date;
+    }): Promise<void> => {
+      await prisma.refreshToken.create({ data: { ...token, hash: new Uint8Array(token.hash) } });
+    },
+
+    /** Uses a token up. One statement decides, so that of two callers only one gets it. */
+    async useRefreshToken(hash: Buffer): Promise<UsedToken> {
+      const { rows } = await pool.query<{ family: string; userId: string; isFirst: boolean }>(
+        `WITH used AS (
+           UPDATE refresh_token SET used_at = now() WHERE hash = $1 AND used_at IS NULL AND expires_at > now() RETURNING family, user_id)
+         SELECT family, user_id AS "userId", true AS "isFirst" FROM used
+         UNION ALL
+         SELECT family, user_id, false FROM refresh_token WHERE hash = $1 AND used_at IS NOT NULL AND NOT EXISTS (SELECT FROM used)`,
+        [hash],
+      );
+      const [token] = rows;
+      if (token === undefined) return { kind: 'unknown' };
+      if (!token.isFirst) {
+        await prisma.refreshToken.deleteMany({ where: { family: token.family } });
+        return { kind: 'again' };
+      }
+      const user = await prisma.user.findUnique({ where: { id: token.userId }, include: withTokens });
+      return user === null ? { kind: 'unknown' } : { kind: 'used', user, family: token.family };
+    },
+
+    /** Ends a log-in. False when the token is of none. */
+    async endFamily(hash: Buffer): Promise<boolean> {
+      const token = await prisma.refreshToken.findUnique({ where: { hash: new Uint8Array(hash) } });
+      if (token === null) return false;
+      return (await prisma.refreshToken.deleteMany({ where: { family: token.family } })).count > 0;
+    },
+
+    purgeRefreshTokens: async (): Promise<void> => {
+      await prisma.refreshToken.deleteMany({ where: { expiresAt: { lt: new Date() } } });
+    },
+
     /** Null when there is no such user. The row that tells others is written in the same transaction. */
     setPreferences: (id: string, preferences: { email: boolean; push: boolean }): Promise<UserRow | null> =>
       prisma.$transaction(async (tx) => {
@@ -129,6 +217,22 @@ export type OutboxRow = { userId: string; kind: string; version: number };
 
 export type UserRow = Prisma.UserGetPayload<{ include: { pushTokens: true } }>;
 
+/** What is left out stays. */
+export type UserChange = {
+  name?: string;
+  email?: string | null;
+  locale?: string | null;
+  timeZone?: string | null;
+  emailEnabled?: boolean;
+  pushEnabled?: boolean;
+  passwordHash?: string;
+};
+
+export type UpdatedUser = { kind: 'updated'; user: UserRow } | { kind: 'no user' } | { kind: 'taken' };
+
+/** `again`: it was used before; its whole family is gone now. */
+export type UsedToken = { kind: 'used'; user: UserRow; family: string } | { kind: 'unknown' } | { kind: 'again' };
+
 export type PushTokenRow = Prisma.PushTokenGetPayload<object>;
 
 export type NewToken = { kind: PushTokenKind; token: string };
@@ -140,6 +244,7 @@ export type NewUser = {
   email: string;
   pushToken: NewToken | null;
   locale: string | null;
+  timeZone: string | null;
   emailEnabled: boolean;
   pushEnabled: boolean;
   passwordHash: string;

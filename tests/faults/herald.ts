@@ -212,6 +212,7 @@ const createSecrets = () => ({
   TEMPLATE_SECRET: secret(),
   NOTIFICATION_SECRET: secret(),
   WORKER_API_KEY: secret(),
+  JWT_KEYS: `faults:${secret()}${secret()}`,
   ADMIN_API_KEY: secret(),
 });
 

@@ -100,6 +100,7 @@ describe('the services', () => {
     REDIS_URL: 'redis://h',
     USER_SECRET: '0123456789abcdef',
     WORKER_API_KEY: '0123456789abcdef',
+    JWT_KEYS: 'one:0123456789abcdef0123456789abcdef',
     SMTP_URL: 'smtp://h',
   };
 

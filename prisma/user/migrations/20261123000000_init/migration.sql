@@ -5,6 +5,7 @@ CREATE TABLE "user" (
   "email_key" TEXT,
   "password_hash" TEXT,
   "locale" TEXT,
+  "time_zone" TEXT,
   "email_enabled" BOOLEAN NOT NULL DEFAULT true,
   "push_enabled" BOOLEAN NOT NULL DEFAULT true,
   "preferences_version" INTEGER NOT NULL DEFAULT 1,
@@ -28,6 +29,25 @@ CREATE TABLE "push_token" (
 );
 
 CREATE UNIQUE INDEX "push_token_user_id_token_key" ON "push_token"("user_id", "token");
+
+CREATE TABLE "refresh_token" (
+  "hash" BYTEA NOT NULL,
+  "user_id" UUID NOT NULL,
+  "family" UUID NOT NULL,
+  "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  "expires_at" TIMESTAMPTZ(3) NOT NULL,
+  "used_at" TIMESTAMPTZ(3),
+  CONSTRAINT "refresh_token_pkey" PRIMARY KEY ("hash"),
+  CONSTRAINT "refresh_token_user_id_fkey" FOREIGN KEY ("user_id") REFERENCES "user"("id") ON DELETE CASCADE ON UPDATE CASCADE
+);
+
+CREATE INDEX "refresh_token_family_idx" ON "refresh_token"("family");
+CREATE INDEX "refresh_token_user_id_idx" ON "refresh_token"("user_id");
+CREATE INDEX "refresh_token_expires_at_idx" ON "refresh_token"("expires_at");
+
+-- Search by part of a name or address.
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE INDEX "user_search" ON "user" USING gin (("name" || ' ' || coalesce("email", '')) gin_trgm_ops);
 
 -- What other places must learn of a user: written with the change itself, deleted when they have.
 CREATE TABLE "user_outbox" (
