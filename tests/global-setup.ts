@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { startPostgres } from '../embedded/postgres.ts';
+import { findChromium } from './chromium.ts';
 import { makeTemplateDatabases, type TemplateDatabases } from './databases.ts';
 import { makeFolder } from './private-folder.ts';
 import { freePort } from './private-process.ts';
@@ -34,11 +35,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
     );
   }
 
-  const { rabbitmq, redis } = services.value;
+  const { rabbitmq, redis, problem } = services.value;
   say([postgres.value.summary, rabbitmq.summary, redis.summary].join(' · '));
-  const missing = [...(rabbitmq.url ? [] : ['RabbitMQ']), ...(redis.url ? [] : ['Redis'])];
-  if (missing.length > 0) {
-    const problem = `${missing.join(' and ')} missing: install rabbitmq-server and redis-server, or set AMQP_URL and REDIS_URL`;
+  if (problem !== null) {
     if (process.env.CI === 'true') {
       await stop();
       throw new Error(problem);
@@ -51,6 +50,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('amqpUrl', rabbitmq.url);
   project.provide('redisUrl', redis.url);
   project.provide('privateServices', { rabbitmq: findRabbitmq() !== null, redis: findRedis() !== null });
+  project.provide('chromium', findChromium());
   return stop;
 }
 
