@@ -62,6 +62,8 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       gateway,
       formatError: createErrorMask(log),
       includeStacktraceInErrorResponses: false,
+      // Apollo's own choice hangs on NODE_ENV; GraphiQL needs the schema, and whoever asks has a key.
+      introspection: true,
       hideSchemaDetailsFromClientErrors: false,
       stringifyResult: JSON.stringify,
       stopOnTerminationSignals: false,
