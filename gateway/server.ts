@@ -14,6 +14,7 @@ import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { readCredential, type Authenticate } from '../platform/credentials.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
+import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { refuseTooDeep } from '../platform/json-depth.ts';
 import { sendProblem } from '../platform/problem.ts';
 import { toGraphQLError } from '../platform/refusal.ts';
@@ -86,6 +87,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       app,
       Object.fromEntries(Object.entries(config.services).map(([name, { url }]) => [name, () => ping(url)])),
     );
+    registerMetrics(app, createMetrics('gateway'));
     registerGraphiqlFiles(app);
 
     const viewers = new WeakMap<FastifyRequest, Viewer>();

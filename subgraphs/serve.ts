@@ -12,7 +12,7 @@ import type { Authenticate } from '../platform/credentials.ts';
 import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
-import { registerMetrics, type Metrics } from '../platform/metrics.ts';
+import { createMetrics, registerMetrics, type Metrics } from '../platform/metrics.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
 import { refuse, toGraphQLError } from '../platform/refusal.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
@@ -33,6 +33,7 @@ export type SubgraphOptions = {
   /** The generated `Resolvers` of this subgraph's schema. */
   resolvers: object;
   log: Logger;
+  /** With counters of its own; what every process has when left out. */
   metrics?: Metrics;
   /** Name → a call that rejects when that dependency is away. */
   checks: Record<string, () => Promise<unknown>>;
@@ -62,7 +63,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
 
   const app = createHttpServer(log, { bodyLimit: BODY_LIMIT_BYTES });
   registerHealth(app, options.checks);
-  if (options.metrics !== undefined) registerMetrics(app, options.metrics);
+  registerMetrics(app, options.metrics ?? createMetrics(options.name));
 
   await app.register(async (signed) => {
     const verify = createVerifier(options.secret);

@@ -88,6 +88,22 @@ test.each(['/health', '/ready'])('%s is open on every port', async (path) => {
   }
 });
 
+test('/metrics is open on every port, each with the name of its service', async () => {
+  await herald.startPart('email');
+  const services = { gateway: 'gateway', user: 'user', template: 'template', notification: 'notification' } as const;
+  for (const [part, service] of Object.entries({ ...services, email: 'email-worker' } as const)) {
+    const url = `${herald.urlOf(part as keyof typeof services)}/metrics`;
+    const { status, headers, body } = await herald.rest('GET', url, undefined, { authorization: undefined });
+    expect({ part, status, type: headers['content-type'] }).toMatchObject({
+      part,
+      status: 200,
+      type: expect.stringMatching(/^text\/plain/),
+    });
+    expect(body).toMatch(new RegExp(`^process_start_time_seconds{service="${service}"} \\d+`, 'm'));
+  }
+  await herald.stopPart('email');
+});
+
 describe.each(['user', 'template', 'notification'] as const)('GraphQL at the port of the %s subgraph', (part) => {
   afterEach(() => {
     vi.restoreAllMocks();
