@@ -61,7 +61,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   });
   await apollo.start();
 
-  const app = createHttpServer(log, { bodyLimit: BODY_LIMIT_BYTES });
+  const app = createHttpServer(log);
   registerHealth(app, options.checks);
   registerMetrics(app, options.metrics ?? createMetrics(options.name));
 
@@ -91,6 +91,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
     });
     signed.post(
       '/graphql',
+      { bodyLimit: SIGNED_BODY_LIMIT_BYTES },
       fastifyApolloHandler(apollo, {
         context: async (request) => {
           const context = contexts.get(request);
@@ -123,7 +124,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
 }
 
 /** Bulk sends come with up to 1,000 items. */
-const BODY_LIMIT_BYTES = 4 * 1024 * 1024;
+const SIGNED_BODY_LIMIT_BYTES = 4 * 1024 * 1024;
 
 class Untrusted extends Error {
   override name = 'Untrusted';

@@ -64,6 +64,10 @@ describe('users', () => {
     expect(await countUsers()).toEqual(before);
   });
 
+  test('a body over 100 KiB is refused', async () => {
+    expectProblem(await herald.rest('POST', USERS, user({ name: 'x'.repeat(100 * 1024) })), 413);
+  });
+
   test('an address that somebody has is a conflict, whatever its case', async () => {
     const body = user();
     await herald.rest('POST', USERS, body);
@@ -150,6 +154,16 @@ describe('templates', () => {
     const answer = await herald.rest('POST', TEMPLATES, template({ email: { subject: 's', html } }));
     expectProblem(answer, 400, ['email.html']);
     expect(answer.body.errors[0].message).toContain(place);
+  });
+
+  test('texts of 256 KiB are taken, a body over 1 MiB is refused', async () => {
+    const text = 'x'.repeat(256 * 1024);
+    const large = template({ email: { subject: 'Hello', html: text, text }, push: { title: 'Hello', body: text } });
+    expect(await herald.rest('POST', TEMPLATES, large)).toMatchObject({ status: 201 });
+    expectProblem(
+      await herald.rest('POST', TEMPLATES, template({ email: { subject: 's', html: text.repeat(4) } })),
+      413,
+    );
   });
 
   test('a code that is taken is a conflict', async () => {

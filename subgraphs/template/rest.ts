@@ -11,6 +11,9 @@ import {
   type TemplateVersionQuery,
 } from './generated/rest.ts';
 
+/** A text may have 256 KiB, and a template has several. */
+const MAX_TEMPLATE_BYTES = 1024 * 1024;
+
 const createTemplateSchema = z.strictObject({
   code: z.string(),
   locale: z.string().optional(),
@@ -44,6 +47,7 @@ export const createRoutes = (): RestRoute[] => [
     method: 'POST',
     path: '/api/v1/templates/',
     summary: 'Create a template and publish its version 1',
+    bodyLimit: MAX_TEMPLATE_BYTES,
     operation: CreateTemplateDocument.toString(),
     body: createTemplateSchema,
     toVariables: ({ body }) => ({ input: body }),
