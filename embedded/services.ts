@@ -58,6 +58,7 @@ export async function startServices(
         httpPort: ports.MAILBOX_PORT,
         host,
         dataDir: join(dataDir, 'mailbox'),
+        pushDir: join(dataDir, 'push'),
         log,
       }),
     ),

@@ -153,10 +153,10 @@ describe('mailbox', () => {
   });
 
   it('records push messages, from this process or another', async () => {
-    const pushMessages = createPushMessages();
+    const pushMessages = await createPushMessages();
     await mailbox.stop();
     mailbox = await start({ pushMessages });
-    pushMessages.add({ notificationId: 'n1', tokens: ['t1'], title: 'Here', body: 'b' });
+    await pushMessages.add({ notificationId: 'n1', tokens: ['t1'], title: 'Here', body: 'b' });
     const answer = await post('/api/v1/push', {
       notificationId: 'n2',
       tokens: ['t1', 't2'],
@@ -186,6 +186,28 @@ describe('mailbox', () => {
     expect(refused.status).toBe(400);
     expect(await refused.json()).toEqual({ Error: expect.stringContaining('notificationId') });
     await remove('/api/v1/push');
+    expect(await get('/api/v1/push')).toEqual({ total: 0, messages: [] });
+  });
+
+  it('keeps its push messages over a restart, in their order, and clears away a half-written one', async () => {
+    const pushDir = join(folder, 'push');
+    const restart = async () => {
+      await mailbox.stop();
+      mailbox = await start({ pushDir });
+    };
+    await restart();
+    for (const title of ['first', 'second']) {
+      await post('/api/v1/push', { notificationId: 'n', tokens: ['t'], title, body: 'b', data: { a: [1] } });
+    }
+    const before = await get('/api/v1/push');
+    expect(before).toMatchObject({ total: 2, messages: [{ Title: 'second', Data: { a: [1] } }, { Title: 'first' }] });
+    await writeFile(join(pushDir, 'half.json.part'), '{"ID":');
+    await writeFile(join(pushDir, 'damaged.json'), '');
+    await restart();
+    expect(await get('/api/v1/push')).toEqual(before);
+    expect(await readdir(pushDir)).toHaveLength(3);
+    await remove('/api/v1/push');
+    await restart();
     expect(await get('/api/v1/push')).toEqual({ total: 0, messages: [] });
   });
 

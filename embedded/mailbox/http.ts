@@ -129,14 +129,14 @@ function serveMails(app: FastifyInstance, mails: MailStore): void {
 
 function servePushes(app: FastifyInstance, pushes: PushMessages): void {
   app.post('/api/v1/push', async (request, reply) =>
-    reply.code(201).send({ ID: pushes.add(pushMessage.parse(request.body)) }),
+    reply.code(201).send({ ID: await pushes.add(pushMessage.parse(request.body)) }),
   );
   app.get('/api/v1/push', async (request) => {
     const { start, limit } = pageQuery.parse(request.query);
     return { total: pushes.count(), messages: pushes.list(start, limit) };
   });
   app.delete('/api/v1/push', async (_request, reply) => {
-    pushes.clear();
+    await pushes.clear();
     return reply.type('text/plain').send('ok');
   });
 }

@@ -11,6 +11,7 @@ type Options = {
   httpPort: number;
   host: string;
   dataDir?: string;
+  pushDir?: string;
   log: (line: string) => void;
   pushMessages?: PushMessages;
 };
@@ -20,6 +21,7 @@ type Options = {
  * @param smtpPort 0 takes a free one, as for `httpPort`
  * @param host the address to listen on, for example 127.0.0.1
  * @param dataDir keeps the mails over restarts, as .eml files; without it they live in memory
+ * @param pushDir keeps the push messages over restarts, in the same way
  * @param pushMessages where the push messages are kept, to share them with a sandbox in the same process
  * @throws Error that names the port when one is taken
  */
@@ -28,13 +30,15 @@ export async function startMailbox({
   httpPort,
   host,
   dataDir,
+  pushDir,
   log,
   pushMessages,
 }: Options): Promise<Mailbox> {
   const mails = await createMailStore({ dataDir, log });
+  const pushes = pushMessages ?? (await createPushMessages(pushDir));
   const smtp = await startSmtp({ port: smtpPort, host, mails, log });
   try {
-    const http = await startHttp({ port: httpPort, host, mails, pushes: pushMessages ?? createPushMessages(), log });
+    const http = await startHttp({ port: httpPort, host, mails, pushes, log });
     return {
       smtpUrl: smtp.url,
       url: http.url,
