@@ -1,42 +1,47 @@
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import { givenSent, givenTemplate, givenUser, sendBody } from './given.ts';
-import { startPrivateRabbitmq, type PrivateRabbitmq } from './services.ts';
+import { startPrivateRabbitmq, startPrivateRedis, type PrivateRabbitmq, type PrivateRedis } from './services.ts';
 import { hasServices, startHerald, type Herald } from './start.ts';
 import { until } from './until.ts';
 
 const BACK = { timeoutMs: 20_000 };
 
-describe.skipIf(!hasServices || !inject('privateServices').rabbitmq)('without its broker', { timeout: 60_000 }, () => {
+const { rabbitmq: hasRabbitmq, redis: hasRedis } = inject('privateServices');
+
+describe.skipIf(!hasServices || !hasRabbitmq || !hasRedis)('without its broker', { timeout: 60_000 }, () => {
   let rabbitmq: PrivateRabbitmq;
+  let redis: PrivateRedis;
   let herald: Herald;
   beforeAll(async () => {
-    rabbitmq = await startPrivateRabbitmq();
+    [rabbitmq, redis] = await Promise.all([startPrivateRabbitmq(), startPrivateRedis()]);
   });
   afterEach(() => herald?.stop());
-  afterAll(() => rabbitmq?.stop());
+  afterAll(() => Promise.all([rabbitmq?.stop(), redis?.stop()]));
 
   const messageIds = async () => (await herald.mails()).map(({ MessageID }) => MessageID).sort();
   const toMessageIds = (ids: string[]) => ids.map((id) => `${id}@herald.example`).sort();
   const published = () =>
     until(async () => (await herald.sql('notification', 'SELECT 1 FROM outbox')).length === 0, BACK);
 
-  test('a send is accepted all the same, and goes out when the broker is back', async () => {
-    herald = await startHerald({ amqpUrl: rabbitmq.url });
+  test('and without Redis a send is accepted all the same, and goes out when they are back', async () => {
+    herald = await startHerald({ amqpUrl: rabbitmq.url, redisUrl: redis.url });
     const user = await givenUser(herald);
     const template = await givenTemplate(herald);
     const first = await givenSent(herald, user, template);
     await herald.drained();
 
-    await rabbitmq.kill9();
-    const ready = () => herald.rest('GET', `${herald.urlOf('notification')}/ready`);
-    await until(async () => (await ready()).status === 503);
-    expect((await ready()).body.checks).toMatchObject({ broker: { state: 'down' }, postgres: { state: 'up' } });
+    await Promise.all([rabbitmq.kill9(), redis.kill9()]);
+    const checksOf = async (part: 'notification' | 'email') =>
+      (await herald.rest('GET', `${herald.urlOf(part)}/ready`)).body.checks;
+    await until(async () => (await checksOf('email')).cache.state === 'down');
+    await until(async () => (await checksOf('notification')).broker.state === 'down');
+    expect(await checksOf('notification')).toMatchObject({ postgres: { state: 'up' } });
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => herald.rest('POST', '/api/v1/notifications/', sendBody(user, template))),
     );
     expect(answers.map(({ status }) => status)).toEqual(Array(20).fill(202));
 
-    await rabbitmq.restart();
+    await Promise.all([rabbitmq.restart(), redis.restart()]);
     await herald.drained(BACK);
     const ids = [first, ...answers.map(({ body }) => body.notification_id)];
     expect(await messageIds()).toEqual(toMessageIds(ids));

@@ -26,8 +26,9 @@ export const brokerKinds: BrokerKind[] = hasServices ? ['rabbitmq', 'embedded'] 
 export type HeraldOptions = Overrides & {
   /** By default the real RabbitMQ and Redis, where there are. `embedded`: both in memory, as with `npm start`. */
   broker?: BrokerKind;
-  /** Another RabbitMQ than the one all tests share. */
+  /** Another RabbitMQ and another Redis than those all tests share. */
   amqpUrl?: string;
+  redisUrl?: string;
   /** What to start; all by default. */
   parts?: readonly Part[];
 };
@@ -38,9 +39,15 @@ export type Herald = Awaited<ReturnType<typeof startHerald>>;
  * Boots what a story needs in this process: databases, queues and ports of its own, a mailbox as the outside world. One at a
  * time in a file.
  */
-export async function startHerald({ broker: kind, amqpUrl, parts = PARTS, ...overrides }: HeraldOptions = {}) {
+export async function startHerald({
+  broker: kind,
+  amqpUrl,
+  redisUrl,
+  parts = PARTS,
+  ...overrides
+}: HeraldOptions = {}) {
   const checkLeaks = watchLeaks();
-  const services = chooseServices(kind ?? (hasServices ? 'rabbitmq' : 'embedded'), amqpUrl);
+  const services = chooseServices(kind ?? (hasServices ? 'rabbitmq' : 'embedded'), { amqpUrl, redisUrl });
   const prefix = `t-${randomUUID()}.`;
   const names = topologyNames(prefix);
 
@@ -117,9 +124,12 @@ export async function startHerald({ broker: kind, amqpUrl, parts = PARTS, ...ove
 
 const PENDING = `SELECT ((SELECT count(*) FROM notification WHERE status = 'pending') + (SELECT count(*) FROM outbox))::integer AS pending`;
 
-function chooseServices(kind: BrokerKind, amqpUrl: string | undefined): { amqpUrl: string; redisUrl: string } {
+function chooseServices(
+  kind: BrokerKind,
+  given: { amqpUrl: string | undefined; redisUrl: string | undefined },
+): { amqpUrl: string; redisUrl: string } {
   if (kind === 'embedded') return { amqpUrl: '', redisUrl: '' };
-  const [rabbitmq, redis] = [amqpUrl ?? inject('amqpUrl'), inject('redisUrl')];
+  const [rabbitmq, redis] = [given.amqpUrl ?? inject('amqpUrl'), given.redisUrl ?? inject('redisUrl')];
   if (rabbitmq === null || redis === null) throw new Error('this story needs RabbitMQ and Redis: skip it without them');
   return { amqpUrl: rabbitmq, redisUrl: redis };
 }
