@@ -114,6 +114,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         if (viewers.has(request)) throw error;
         void refuseAnonymous(reply);
       },
+      onSend: async (request, reply, payload) => addRequestId(payload, request, reply),
       handler: fastifyApolloHandler(apollo, {
         context: async (request) => ({ viewer: viewers.get(request) as Viewer, requestId: request.id }),
       }),
@@ -174,6 +175,15 @@ const tellRequestId: ApolloServerPlugin<SignedContext> = {
     },
   }),
 };
+
+/** The same for what Apollo refuses before it counts as a request, such as a body that is `null`. */
+function addRequestId(payload: unknown, request: FastifyRequest, reply: FastifyReply): unknown {
+  const isJson = /^application\/(graphql-response\+)?json/.test(String(reply.getHeader('content-type')));
+  if (reply.statusCode < 400 || !isJson || typeof payload !== 'string') return payload;
+  const { errors = [], ...rest } = JSON.parse(payload) as { errors?: { extensions?: object }[] };
+  const told = errors.map((error) => ({ ...error, extensions: { ...error.extensions, requestId: request.id } }));
+  return JSON.stringify({ errors: told, ...rest });
+}
 
 /** Before anything walks through the variables. */
 const limitDepth: ApolloServerPlugin<SignedContext> = {

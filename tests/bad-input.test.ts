@@ -273,6 +273,23 @@ test('a variable that the template guards with default or if may be missing', as
   expect(await herald.rest('POST', SEND, body)).toMatchObject({ status: 202 });
 });
 
+test.each([
+  ['POST', '/graphql', 'null'],
+  ['POST', '/graphql', '[]'],
+  ['POST', '/graphql', '{"query":7}'],
+  ['POST', '/graphql', '{"query":"{"}'],
+  ['GET', '/graphql?query=', undefined],
+] as const)(
+  '%s %s with %s is refused as GraphQL refuses, and says which request it was',
+  async (method, path, body) => {
+    const { status, headers, body: answer } = await herald.rest(method, path, body);
+    expect(status).toBe(400);
+    expect(answer.errors).toMatchObject([
+      { message: expect.any(String), extensions: { code: expect.any(String), requestId: headers['x-request-id'] } },
+    ]);
+  },
+);
+
 test('the id that a caller gives a request comes back, in the header and in the problem', async () => {
   const answer = await herald.rest('POST', SEND, {}, { 'x-request-id': 'order-7:send' });
   expect(answer.headers['x-request-id']).toBe('order-7:send');
