@@ -12,7 +12,7 @@ export const NOTIFICATION_TYPES = ['email', 'push'] as const;
 export type NotificationType = (typeof NOTIFICATION_TYPES)[number];
 
 /** What lies on email.queue and push.queue: an id. The row in PostgreSQL is the truth. */
-export const jobSchema = z.strictObject({ notificationId: z.uuid() });
+export const jobSchema = z.strictObject({ notificationId: z.uuid().toLowerCase() });
 export type Job = z.infer<typeof jobSchema>;
 
 export const toJobBody = (job: Job): Buffer => Buffer.from(JSON.stringify(job));

@@ -4,7 +4,12 @@ import type { Herald } from './start.ts';
 
 /** @returns the token of the lease, or undefined when there was nothing to claim */
 export async function claim(herald: Herald, id: string, leaseSeconds = 60): Promise<number | undefined> {
-  const rows = await herald.sql('worker', 'SELECT token FROM claim_jobs($1::uuid[], $2)', [[id], leaseSeconds]);
+  const [notification] = await herald.sql('notification', 'SELECT type FROM notification WHERE id = $1', [id]);
+  const rows = await herald.sql('worker', 'SELECT token FROM claim_jobs($1, $2, $3)', [
+    notification?.['type'],
+    [id],
+    leaseSeconds,
+  ]);
   return rows[0]?.['token'];
 }
 

@@ -177,16 +177,35 @@ describe.skipIf(!hasServices)('what becomes of a mail', () => {
     expect(await readEnded(id)).toMatchObject({ status: 'delivered' });
   });
 
-  test('a job whose notification does not exist is taken off the queue, and that is all', async () => {
+  test('a job whose notification does not exist goes to failed.queue, and the next job is handled', async () => {
     const unknown = randomUUID();
     await publishJob(JSON.stringify({ notificationId: unknown }));
+    await until(async () => (await lettersOf(unknown)).length > 0, PATIENT);
+    expect(await lettersOf(unknown)).toEqual([{ notificationId: unknown }]);
     const { id } = await givenMail(['accept']);
     expect(await readEnded(id)).toMatchObject({ status: 'delivered' });
     // A message that was delivered and not acked goes back when its consumer leaves.
     await herald.stopPart('email');
     expect(await takeAll(herald.amqpUrl, herald.names.queues.email)).toEqual([]);
-    expect(await lettersOf(unknown)).toEqual([]);
     await herald.startPart('email');
+  });
+
+  test('a job on the queue of the other type goes to failed.queue, and its notification to its own worker', async () => {
+    await herald.stopPart('push');
+    const { id } = await givenMail([], { notification_type: 'push' });
+    await publishJob(JSON.stringify({ notificationId: id }));
+    await until(async () => (await lettersOf(id)).length > 0, PATIENT);
+    expect(await lettersOf(id)).toEqual([{ notificationId: id }]);
+    expect(await readNotification(herald, id)).toMatchObject({ status: 'pending', attempts: 0 });
+    await herald.startPart('push');
+    expect(await readEnded(id)).toMatchObject({ status: 'delivered', attempts: 1 });
+  });
+
+  test('a job that spells the id in capitals is the same job', async () => {
+    const { id } = await givenMail(['accept'], { send_at: new Date(Date.now() + 3_600_000).toISOString() });
+    await herald.sql('notification', 'UPDATE notification SET due_at = now() WHERE id = $1', [id]);
+    await publishJob(JSON.stringify({ notificationId: id.toUpperCase() }));
+    expect(await readEnded(id)).toMatchObject({ status: 'delivered' });
   });
 
   // The last: it stops the provider for a while.

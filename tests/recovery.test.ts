@@ -86,7 +86,7 @@ describe.skipIf(!hasServices)('recovery', { timeout: 45_000 }, () => {
     const ids = await givenMany(300);
     // So that the sweepers have something to do too.
     const vanished = ids.slice(0, 50);
-    await herald.sql('worker', 'SELECT id FROM claim_jobs($1::uuid[], 2)', [vanished]);
+    await herald.sql('worker', 'SELECT id FROM claim_jobs($1, $2, 2)', ['email', vanished]);
     await herald.startPart('email');
     await herald.drained({ timeoutMs: 30_000 });
 

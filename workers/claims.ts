@@ -30,24 +30,28 @@ export type Unreachable = { id: string; why: 'suppressed' | 'dead' };
 export type Claims = ReturnType<typeof createClaims>;
 
 /** The SQL functions that a worker may call, each grouped over concurrent jobs. */
-export function createClaims(pool: Pool, leaseSeconds: number) {
+export function createClaims(type: NotificationType, pool: Pool, leaseSeconds: number) {
   return {
-    /** Null when there is nothing to do: not pending, not due yet, or leased to another worker. */
-    claim: createBatcher(async (ids: string[]): Promise<(Claim | null)[]> => {
+    /**
+     * `nothing to do`: not pending, not due yet, or leased to another worker. `unknown`: there is no such notification of our type.
+     */
+    claim: createBatcher(async (ids: string[]): Promise<(Claim | 'nothing to do' | 'unknown')[]> => {
       const unique = [...new Set(ids)];
-      const { rows } = await pool.query<Claim>({
+      const { rows } = await pool.query<Claim | { id: string; token: null }>({
         name: 'claim-jobs',
         text: `SELECT id, token, type, user_id AS "userId", contact_version AS "contactVersion", is_expired AS "isExpired", is_suppressed AS "isSuppressed",
                  unreachable, settled, correlation_id AS "correlationId", message
-               FROM claim_jobs($1, $2)`,
-        values: [unique, leaseSeconds],
+               FROM claim_jobs($1, $2, $3)`,
+        values: [type, unique, leaseSeconds],
       });
-      const claims = new Map(rows.map((row) => [row.id, row]));
-      // Of two messages with one id, the first takes the claim.
+      const found = new Map(rows.map((row) => [row.id, row]));
       return ids.map((id) => {
-        const claim = claims.get(id) ?? null;
-        claims.delete(id);
-        return claim;
+        const row = found.get(id);
+        if (row === undefined) return 'nothing to do';
+        if (row.token === null) return 'unknown';
+        // Of two messages with one id, the first takes the claim.
+        found.delete(id);
+        return row;
       });
     }, BATCH),
 
@@ -63,7 +67,7 @@ export function createClaims(pool: Pool, leaseSeconds: number) {
     }, BATCH),
 
     /** Those of the targets that nothing may be sent to. */
-    async findUnreachable(type: NotificationType, targets: Target[]): Promise<Unreachable[]> {
+    async findUnreachable(targets: Target[]): Promise<Unreachable[]> {
       const { rows } = await pool.query<{ unreachable: Unreachable[] | null }>(
         'SELECT unreachable_targets($1, $2) AS unreachable',
         [type, JSON.stringify(targets.map(toAsked))],

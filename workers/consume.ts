@@ -24,14 +24,12 @@ export function startConsuming(type: NotificationType, deps: ConsumeDependencies
   const { broker, names, log } = deps;
   return broker.consume(names.queues[type], { concurrency: deps.concurrency }, async (message) => {
     const job = parseJob(message.body);
-    if (job === null) {
-      deps.counters.poison.inc({ type });
-      return rejectPoison(message, deps);
-    }
+    if (job === null) return rejectPoison(message, 'not_a_job', type, deps);
     const claim = await claimPatiently(job.notificationId, deps);
     if (claim === 'stopping') return 'requeue';
-    // Not pending, not due or another worker's: an early or repeated message.
-    if (claim === null) return 'ack';
+    // An early or repeated message.
+    if (claim === 'nothing to do') return 'ack';
+    if (claim === 'unknown') return rejectPoison(message, 'unknown_id', type, deps);
 
     const since = performance.now();
     const outcome = await deps.deliver(claim);
@@ -56,7 +54,7 @@ export function startConsuming(type: NotificationType, deps: ConsumeDependencies
 async function claimPatiently(
   id: string,
   { claims, log, signal }: ConsumeDependencies,
-): Promise<Claim | null | 'stopping'> {
+): Promise<Claim | 'nothing to do' | 'unknown' | 'stopping'> {
   for (;;) {
     try {
       return await claims.claim(id);
@@ -68,15 +66,15 @@ async function claimPatiently(
   }
 }
 
-/** Nothing a worker does makes such a message readable: it goes where people look, and stops nothing. */
+/** Nothing a worker does makes a job of such a message: it goes where people look, and stops nothing. */
 async function rejectPoison(
   message: IncomingMessage,
-  { broker, names, log }: ConsumeDependencies,
+  reason: 'not_a_job' | 'unknown_id',
+  type: NotificationType,
+  { broker, names, counters, log }: ConsumeDependencies,
 ): Promise<'ack' | 'requeue'> {
-  log.error(
-    { body: message.body.toString('utf8').slice(0, 200) },
-    'a message that is not a job went to the failed queue',
-  );
+  counters.poison.inc({ type, reason });
+  log.error({ reason, body: message.body.toString('utf8').slice(0, 200) }, 'a poison message goes to the failed queue');
   const result = await broker.publish({ exchange: names.direct, key: 'failed', body: message.body });
   return result === 'confirmed' ? 'ack' : 'requeue';
 }

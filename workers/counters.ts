@@ -26,8 +26,8 @@ export function createCounters(metrics: Metrics, providers: Providers) {
     }),
     poison: new Counter({
       name: 'herald_poison_total',
-      help: 'Messages on the queue that are no jobs',
-      labelNames: ['type'],
+      help: 'Messages that went to the failed queue: not_a_job, or unknown_id (no notification of this type has it)',
+      labelNames: ['type', 'reason'],
       registers: [metrics],
     }),
   };

@@ -76,7 +76,7 @@ async function readdress(
       : { ...message, tokens: contact?.pushTokens ?? [] },
   );
   try {
-    return reach(targets, await claims.findUnreachable(claim.type, targets));
+    return reach(targets, await claims.findUnreachable(targets));
   } catch {
     return withoutAttempt('not_sent', 'PostgreSQL went away before the send');
   }

@@ -57,7 +57,7 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
     );
 
     const metrics = createMetrics(`${config.type}-worker`);
-    const claims = createClaims(pool, config.leaseSeconds);
+    const claims = createClaims(config.type, pool, config.leaseSeconds);
     const preferences = createPreferencesReader({ cache, prefix: config.cachePrefix, users, log });
     const reporter = createReporter({ ...config, claims, log, signal: stopping.signal });
     started.add('the reporter', reporter);

@@ -335,10 +335,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
   WHERE target.why IS NOT NULL
 $$;
 
--- Gives a worker the right to notifications that are pending, due and not leased. An early or repeated job gets no row.
+-- Gives a worker the right to notifications of its channel that are pending, due and not leased. An early or repeated job gets no
+-- row; an id that no notification of the channel has gets a row of nothing else.
 -- A lease that ran out is the sweeper's: its attempt may have an outcome. A row that somebody holds is waited for: skipped, its job
 -- would be acked and gone. settled: devices that need no other try in this run, [{target, class}].
-CREATE FUNCTION claim_jobs(ids UUID[], lease_seconds INTEGER)
+CREATE FUNCTION claim_jobs(channel TEXT, ids UUID[], lease_seconds INTEGER)
 RETURNS TABLE (
   id UUID, token INTEGER, type TEXT, user_id UUID, contact_version INTEGER, correlation_id TEXT, message JSON,
   is_expired BOOLEAN, is_suppressed BOOLEAN, unreachable JSON, settled JSON)
@@ -348,7 +349,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     -- The bounds spare the months that hold none of the ids.
     WHERE n.id = ANY (ids)
       AND n.id BETWEEN (SELECT i FROM unnest(ids) AS i ORDER BY i LIMIT 1) AND (SELECT i FROM unnest(ids) AS i ORDER BY i DESC LIMIT 1)
-      AND n.status = 'pending' AND n.due_at <= now() AND n.lease_until IS NULL
+      AND n.type = channel AND n.status = 'pending' AND n.due_at <= now() AND n.lease_until IS NULL
     ORDER BY n.id FOR UPDATE OF n),
   claimed AS (
     UPDATE notification n
@@ -369,6 +370,10 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
       WHERE a.notification_id = claimed.id AND a.number > claimed.attempts_before
         AND result->>'class' IN ('accepted', 'permanent', 'address_dead')) END
   FROM claimed LEFT JOIN content ON content.notification_id = claimed.id
+  UNION ALL
+  SELECT rest.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+  FROM (SELECT unnest(ids) AS id EXCEPT SELECT due.id FROM due) AS rest
+  WHERE NOT EXISTS (SELECT FROM notification n WHERE n.id = rest.id AND n.type = channel)
 $$;
 
 -- Opens an attempt where the token is still the caller's and the lease holds. No row back means: do not send.
