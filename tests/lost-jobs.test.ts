@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, type Pool } from '../platform/postgres.ts';
 import { requeueLong } from '../subgraphs/notification/outbox.ts';
 import { takeAll, withChannel } from './amqp.ts';
@@ -17,10 +17,7 @@ describe.skipIf(!hasServices)('jobs that the broker lost', () => {
   beforeAll(async () => {
     // A long lease, so that the sweeper itself keeps out of it.
     herald = await startHerald({ parts: ['user', 'template', 'notification', 'gateway'], leaseSeconds: 600 });
-    const [row] = await herald.sql('notification', 'SELECT current_database() AS name');
-    const url = new URL(inject('postgresUrl'));
-    url.pathname = `/${row?.['name']}`;
-    pool = createPool(url.href, { max: 2, log: createTestLogger('sweeper') });
+    pool = createPool(herald.databaseUrl('notification'), { max: 2, log: createTestLogger('sweeper') });
     user = await givenUser(herald);
     template = await givenTemplate(herald);
   });

@@ -98,6 +98,7 @@ export async function startHerald({
       workerApiKey: secrets.worker,
       secrets,
       sql: databases.sql,
+      databaseUrl: databases.urlOf,
       /** Starts a part, on the port that it had or that was kept for it. */
       startPart,
       stopPart,

@@ -57,13 +57,14 @@ export function createClaims(type: NotificationType, pool: Pool, leaseSeconds: n
 
     /** The attempt's number; null when the claim is no longer ours: then nothing may be sent. */
     startAttempt: createBatcher(async (starts: AttemptStart[]): Promise<(number | null)[]> => {
-      const { rows } = await pool.query<{ id: string; number: number }>({
+      const { rows } = await pool.query<{ id: string; token: number; number: number }>({
         name: 'start-attempts',
-        text: 'SELECT id, number FROM start_attempts($1, $2)',
+        text: 'SELECT id, token, number FROM start_attempts($1, $2)',
         values: [JSON.stringify(starts), leaseSeconds],
       });
-      const numbers = new Map(rows.map((row) => [row.id, row.number]));
-      return starts.map(({ id }) => numbers.get(id) ?? null);
+      // A batch may hold an older claim of the same notification too.
+      const numbers = new Map(rows.map((row) => [keyOf(row), row.number]));
+      return starts.map((start) => numbers.get(keyOf(start)) ?? null);
     }, BATCH),
 
     /** Those of the targets that nothing may be sent to. */
@@ -77,8 +78,11 @@ export function createClaims(type: NotificationType, pool: Pool, leaseSeconds: n
 
     /** Keeps an outcome in its attempt, for the sweeper. False when that attempt is closed already: then only a report can tell. */
     keepOutcome: createBatcher(async (outcomes: KeptOutcome[]): Promise<boolean[]> => {
-      const { rows } = await pool.query<{ id: string }>('SELECT id FROM keep_outcomes($1)', [JSON.stringify(outcomes)]);
-      return outcomes.map((outcome) => rows.some(({ id }) => id === outcome.notification_id));
+      const { rows } = await pool.query<{ id: string; token: number }>('SELECT id, token FROM keep_outcomes($1)', [
+        JSON.stringify(outcomes),
+      ]);
+      const kept = new Set(rows.map(keyOf));
+      return outcomes.map(({ notification_id: id, token }) => kept.has(keyOf({ id, token })));
     }, BATCH),
 
     /** Gives back claims that came to nothing; the notifications are due again after the delay. */
@@ -95,6 +99,8 @@ export function createClaims(type: NotificationType, pool: Pool, leaseSeconds: n
 
 const BATCH = { maxItems: 100 };
 const RELEASE_DELAY_MS = 5_000;
+
+const keyOf = ({ id, token }: { id: string; token: number }) => `${id}:${token}`;
 
 const toAsked = ({ id, message }: Target) =>
   message.type === 'email' ? { id, address: message.to.address } : { id, token: message.token.token };

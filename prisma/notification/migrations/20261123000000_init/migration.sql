@@ -380,7 +380,7 @@ $$;
 -- Each item: {id, token, provider, ended}; ended is the outcome of the attempt before it under the same claim, or null:
 -- {class, reason, retry_after_seconds, provider_message_id, results}.
 CREATE FUNCTION start_attempts(starts JSON, lease_seconds INTEGER)
-RETURNS TABLE (id UUID, number INTEGER)
+RETURNS TABLE (id UUID, token INTEGER, number INTEGER)
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   WITH wanted AS (SELECT * FROM json_to_recordset(starts) AS w (id UUID, token INTEGER, provider TEXT, ended JSON)),
   mine AS (
@@ -397,7 +397,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SET finished_at = clock_timestamp(), class = w.ended->>'class', reason = w.ended->>'reason',
       retry_after_seconds = (w.ended->>'retry_after_seconds')::integer, provider_message_id = w.ended->>'provider_message_id',
       results = w.ended->'results'
-    FROM extended JOIN wanted w ON w.id = extended.id
+    FROM extended JOIN wanted w ON w.id = extended.id AND w.token = extended.token
     WHERE w.ended IS NOT NULL AND a.notification_id = extended.id AND a.token = extended.token AND a.finished_at IS NULL),
   buried AS (
     INSERT INTO dead_token (token_id, user_id, reason)
@@ -408,24 +408,25 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     ON CONFLICT DO NOTHING),
   opened AS (
     INSERT INTO attempt (notification_id, number, token, provider)
-    SELECT extended.id, extended.attempts, extended.token, wanted.provider FROM extended JOIN wanted ON wanted.id = extended.id),
+    SELECT extended.id, extended.attempts, extended.token, w.provider
+    FROM extended JOIN wanted w ON w.id = extended.id AND w.token = extended.token),
   noted AS (
     INSERT INTO timeline (notification_id, event, detail)
     SELECT extended.id, entry.event, entry.detail
-    FROM extended JOIN wanted w ON w.id = extended.id, LATERAL (VALUES
+    FROM extended JOIN wanted w ON w.id = extended.id AND w.token = extended.token, LATERAL (VALUES
       (1, 'ATTEMPT_ENDED', json_strip_nulls(json_build_object('class', w.ended->>'class', 'reason', w.ended->>'reason',
         'providerMessageId', w.ended->>'provider_message_id'))),
       (2, 'ATTEMPT_STARTED', json_build_object('attempt', extended.attempts, 'provider', w.provider))
     ) AS entry (place, event, detail)
     WHERE entry.place = 2 OR w.ended IS NOT NULL
     ORDER BY extended.id, entry.place)
-  SELECT extended.id, extended.attempts FROM extended
+  SELECT extended.id, extended.token, extended.attempts FROM extended
 $$;
 
 -- Keeps outcomes that could not be reported, in the attempt they belong to; the sweeper applies them.
 -- Each item: {notification_id, token, class, reason, retry_after_seconds, provider_message_id, results}. Returns those kept.
 CREATE FUNCTION keep_outcomes(outcomes JSON)
-RETURNS TABLE (id UUID)
+RETURNS TABLE (id UUID, token INTEGER)
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   WITH given AS (
     SELECT * FROM json_to_recordset(outcomes) AS g (
@@ -440,7 +441,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   FROM open_attempt, given
   WHERE a.notification_id = open_attempt.notification_id AND a.number = open_attempt.number
     AND given.notification_id = a.notification_id AND given.token = a.token
-  RETURNING a.notification_id
+  RETURNING a.notification_id, a.token
 $$;
 
 -- Gives claims back that led to no hand-over and that could not be reported: due again after the delay.
