@@ -12,8 +12,11 @@ export type Fault = {
   inject(stage: Stage): Promise<void>;
   /** How the provider answers; by default it takes everything within 40 ms. */
   behave?: (seeded: Seeded) => Behave;
-  /** Whether nobody can know what became of some hand-overs; without it none may end as OUTCOME_UNKNOWN. */
-  leavesUnknown?: true;
+  /**
+   * Whether nobody can know what became of some attempts. Without it only those may end as OUTCOME_UNKNOWN that the fault excuses
+   * or that the provider did not answer.
+   */
+  leavesUnknown?: true | undefined;
   /** So many times as many notifications as other runs have. */
   times?: number;
   /** Notifications a second; 100 by default. */
@@ -32,6 +35,8 @@ export type Stage = {
   openHandovers(worker: WorkerName): Promise<Attempt[]>;
   /** Excuses one further hand-over for each attempt. */
   excuse(attempts: Attempt[]): void;
+  /** Makes the run red. */
+  complain(problem: string): void;
   /** A word for the table's last column. */
   note(text: string): void;
 };
@@ -62,6 +67,7 @@ export async function runFault(
   });
   const excused = new Set<string>();
   const notes: string[] = [];
+  const complaints: string[] = [];
 
   const injected = (async () => {
     await fault.inject({
@@ -77,6 +83,7 @@ export async function runFault(
       excuse(attempts) {
         for (const { id, token } of attempts) excused.add(`${id}:${token}`);
       },
+      complain: (problem) => complaints.push(problem),
       note: (text) => notes.push(text),
     });
   })();
@@ -88,10 +95,10 @@ export async function runFault(
     () => [`not drained within ${drainMs / 1_000} s`],
   );
   const drainSeconds = (performance.now() - since) / 1_000;
-  const verdict = await judge(herald, { run, sending, excused });
+  const verdict = await judge(herald, { run, sending, excused, leavesUnknown: fault.leavesUnknown === true });
   return {
     ...verdict,
-    problems: [...late, ...verdict.problems],
+    problems: [...complaints, ...late, ...verdict.problems],
     fault: fault.name,
     drainSeconds,
     notes,

@@ -21,11 +21,17 @@ export type Verdict = {
 
 /**
  * Compares what was accepted, what the database says, and what the provider's ledger says.
- * @param excused `id:token` of each attempt that excuses one further hand-over
+ * @param options.excused `id:token` of each attempt that excuses one further hand-over
+ * @param options.leavesUnknown whether any attempt may end as unknown; else only those do that are excused or were not answered
  */
 export async function judge(
   herald: Herald,
-  { run, sending, excused }: { run: string; sending: Sending; excused: ReadonlySet<string> },
+  {
+    run,
+    sending,
+    excused,
+    leavesUnknown,
+  }: { run: string; sending: Sending; excused: ReadonlySet<string>; leavesUnknown: boolean },
 ): Promise<Verdict> {
   const problems = [...sending.complaints];
   const rows = (await herald.sql(NOTIFICATIONS, [`${run}-%`])) as NotificationRow[];
@@ -63,12 +69,10 @@ export async function judge(
   );
   complain(
     problems,
-    'failed for a known reason, and the provider accepted it',
+    'failed for a known reason, and the provider took it',
     failed
-      .filter(
-        ({ id, reason }) => reason !== 'OUTCOME_UNKNOWN' && entriesOf(id).some(({ event }) => event === 'accepted'),
-      )
-      .map(({ id }) => id),
+      .filter(({ id, reason }) => reason !== 'OUTCOME_UNKNOWN' && copiesOf(id) > 0)
+      .map(({ id, reason }) => `${id} ${reason}`),
   );
   complain(
     problems,
@@ -84,6 +88,13 @@ export async function judge(
   );
 
   const excusedIds = [...excused].map((attempt) => attempt.split(':')[0]);
+  complain(
+    problems,
+    'OUTCOME_UNKNOWN, and nothing had left it unknown',
+    unknown
+      .filter(({ id }) => !leavesUnknown && !excusedIds.includes(id) && !entriesOf(id).some(isUnanswered))
+      .map(({ id }) => id),
+  );
   const surplus = rows.map((row) => ({
     ...row,
     extra: Math.max(0, copiesOf(row.id) - 1),
