@@ -55,16 +55,15 @@ export function createClaims(type: NotificationType, pool: Pool, leaseSeconds: n
       });
     }, BATCH),
 
-    /** The attempt's number; null when the claim is no longer ours: then nothing may be sent. */
-    startAttempt: createBatcher(async (starts: AttemptStart[]): Promise<(number | null)[]> => {
-      const { rows } = await pool.query<{ id: string; token: number; number: number }>({
+    startAttempt: createBatcher(async (starts: AttemptStart[]): Promise<Start[]> => {
+      const { rows } = await pool.query<{ id: string; token: number; refused: Refused | null }>({
         name: 'start-attempts',
-        text: 'SELECT id, token, number FROM start_attempts($1, $2)',
+        text: 'SELECT id, token, refused FROM start_attempts($1, $2)',
         values: [JSON.stringify(starts), leaseSeconds],
       });
       // A batch may hold an older claim of the same notification too.
-      const numbers = new Map(rows.map((row) => [keyOf(row), row.number]));
-      return starts.map((start) => numbers.get(keyOf(start)) ?? null);
+      const answers = new Map<string, Start>(rows.map((row) => [keyOf(row), row.refused ?? 'started']));
+      return starts.map((start) => answers.get(keyOf(start)) ?? 'lost');
     }, BATCH),
 
     /** Those of the targets that nothing may be sent to. */
@@ -104,6 +103,12 @@ const keyOf = ({ id, token }: { id: string; token: number }) => `${id}:${token}`
 
 const toAsked = ({ id, message }: Target) =>
   message.type === 'email' ? { id, address: message.to.address } : { id, token: message.token.token };
+
+/** What became of the wish to send; only after `started` may it be. `lost`: the claim is no longer ours. */
+export type Start = 'started' | 'lost' | Refused;
+
+/** What has happened to the notification since it was claimed. */
+export type Refused = 'EXPIRED' | 'SUPPRESSED' | 'ERASED';
 
 /** `ended`: the attempt before it under the same claim, which this closes. */
 type AttemptStart = { id: string; token: number; provider: string; ended: EndedAttempt | null };

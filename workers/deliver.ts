@@ -4,7 +4,7 @@ import type { OutcomeClass, TargetResult } from '../contracts/report.ts';
 import type { Logger } from '../platform/logger.ts';
 import { toStorable } from '../platform/text.ts';
 import type { GuardedProvider } from './breaker.ts';
-import type { Claim, Claims, EndedAttempt, Unreachable } from './claims.ts';
+import type { Claim, Claims, EndedAttempt, Start, Unreachable } from './claims.ts';
 import { conclude, isOpen, toResults, type TargetOutcome } from './conclude.ts';
 import type { PreferencesReader } from './preferences.ts';
 import { toTargets, type Target } from './targets.ts';
@@ -36,16 +36,23 @@ export type DeliverDependencies = {
  * outcome to report; null when the claim was lost to another worker, so that there is nothing to say.
  */
 export async function deliver(claim: Claim, deps: DeliverDependencies): Promise<Outcome | null> {
-  const checked = await check(claim, deps);
-  return 'class' in checked ? checked : handOver(claim, checked.targets, deps);
-}
-
-/** Everything that may have changed since the send was accepted. */
-async function check(claim: Claim, deps: DeliverDependencies): Promise<{ targets: Target[] } | Outcome> {
   if (claim.isExpired) return ended('EXPIRED');
   if (claim.isSuppressed) return ended('SUPPRESSED');
-  if (claim.message === null) return withoutAttempt('permanent', 'the content was erased');
+  if (claim.message === null) return erased();
+  const targets = await findTargets(claim, claim.message, claim.unreachable ?? [], deps);
+  return 'class' in targets ? targets : handOver(claim, claim.message, targets, deps);
+}
 
+/**
+ * Where the message may go now, by the user's preferences and addresses.
+ * @param unreachable those of the message's own targets, null when that must be asked anew
+ */
+async function findTargets(
+  claim: Claim,
+  message: Message,
+  unreachable: Unreachable[] | null,
+  deps: DeliverDependencies,
+): Promise<Target[] | Outcome> {
   const known = await deps.preferences.read(claim.userId);
   switch (known.kind) {
     case 'unknowable':
@@ -54,19 +61,14 @@ async function check(claim: Claim, deps: DeliverDependencies): Promise<{ targets
       return withoutAttempt('permanent', 'the user was deleted');
     case 'known':
       if (!known[claim.type]) return ended('PREFERENCE_DISABLED');
-      return known.contactVersion === claim.contactVersion
-        ? reach(toTargets(claim.message), claim.unreachable ?? [])
-        : readdress(claim, claim.message, deps);
+      if (known.contactVersion !== claim.contactVersion) return readdress(claim, message, deps);
+      return unreachable === null ? reachNow(toTargets(message), deps) : reach(toTargets(message), unreachable);
   }
 }
 
 /** The user's addresses changed after the send was accepted: it goes where they are now. */
-async function readdress(
-  claim: Claim,
-  message: Message,
-  { claims, preferences }: DeliverDependencies,
-): Promise<{ targets: Target[] } | Outcome> {
-  const contact = await preferences.readContact(claim.userId).catch(() => undefined);
+async function readdress(claim: Claim, message: Message, deps: DeliverDependencies): Promise<Target[] | Outcome> {
+  const contact = await deps.preferences.readContact(claim.userId).catch(() => undefined);
   if (contact === undefined)
     return withoutAttempt('not_sent', "the user's address is unknowable: the user service is away");
   if (message.type === 'email' && contact?.email == null) return ended('ADDRESS_DEAD');
@@ -75,17 +77,21 @@ async function readdress(
       ? { ...message, to: { ...message.to, address: contact?.email ?? '' } }
       : { ...message, tokens: contact?.pushTokens ?? [] },
   );
+  return reachNow(targets, deps);
+}
+
+async function reachNow(targets: Target[], { claims }: DeliverDependencies): Promise<Target[] | Outcome> {
   try {
     return reach(targets, await claims.findUnreachable(targets));
   } catch {
-    return withoutAttempt('not_sent', 'PostgreSQL went away before the send');
+    return withoutAttempt('not_sent', GONE);
   }
 }
 
 /** Without those that nothing may be sent to. */
-function reach(targets: Target[], unreachable: Unreachable[]): { targets: Target[] } | Outcome {
+function reach(targets: Target[], unreachable: Unreachable[]): Target[] | Outcome {
   const reached = targets.filter(({ id }) => !unreachable.some((other) => other.id === id));
-  if (reached.length > 0) return { targets: reached };
+  if (reached.length > 0) return reached;
   return ended(unreachable.some(({ why }) => why === 'suppressed') ? 'SUPPRESSED' : 'ADDRESS_DEAD');
 }
 
@@ -93,7 +99,14 @@ function reach(targets: Target[], unreachable: Unreachable[]): { targets: Target
  * Goes down the chain: each provider gets the targets that it can take and that no provider before it settled. One provider is
  * one attempt.
  */
-async function handOver(claim: Claim, targets: Target[], deps: DeliverDependencies): Promise<Outcome | null> {
+async function handOver(
+  claim: Claim,
+  message: Message,
+  found: Target[],
+  deps: DeliverDependencies,
+): Promise<Outcome | null> {
+  let targets = found;
+  let foundAt = performance.now();
   const outcomes = new Map<string, TargetOutcome>(
     claim.settled?.map((settled) => [
       settled.target,
@@ -101,22 +114,36 @@ async function handOver(claim: Claim, targets: Target[], deps: DeliverDependenci
     ]),
   );
   let last: EndedAttempt | null = null;
+  const openFor = (provider: GuardedProvider) =>
+    targets.filter(({ id, kind }) => provider.takes.includes(kind) && isOpen(outcomes.get(id)));
   for (const provider of deps.providers) {
-    const mine = targets.filter(({ id, kind }) => provider.takes.includes(kind) && isOpen(outcomes.get(id)));
+    let mine = openFor(provider);
     if (mine.length === 0) continue;
     const admission = await provider.admit();
     if (admission === null) {
       for (const { id } of mine) if (!outcomes.has(id)) outcomes.set(id, notSent(provider));
       continue;
     }
+    // The provider before this one, or the trial of this one, may have taken long.
+    if (performance.now() - foundAt > FOUND_HOLDS_MS) {
+      const again = await findTargets(claim, message, null, deps);
+      if ('class' in again) {
+        admission.giveUp();
+        return last === null ? again : toOutcome(outcomes, last);
+      }
+      targets = again;
+      foundAt = performance.now();
+      mine = openFor(provider);
+      if (mine.length === 0) {
+        admission.giveUp();
+        continue;
+      }
+    }
     const start = await startAttempt(claim, provider, last, deps);
-    if (start !== 'started') admission.giveUp();
-    // What an earlier provider said is still to be told, and is judged by its token.
-    if (start === 'lost') return last === null ? null : toOutcome(outcomes, last);
-    if (start === 'unclear') {
-      // Perhaps it was opened: then this closes it.
-      if (last === null) return { ...withoutAttempt('not_sent', GONE), hasAttempt: true };
-      break;
+    if (start !== 'started') {
+      admission.giveUp();
+      // What an earlier provider said is still to be told, and is judged by its token; the rest shows at the next claim.
+      return last === null ? withoutStart(start) : toOutcome(outcomes, last);
     }
     const sent = await sendAll(claim, mine, provider, deps);
     for (const [id, outcome] of sent) outcomes.set(id, outcome);
@@ -125,6 +152,21 @@ async function handOver(claim: Claim, targets: Target[], deps: DeliverDependenci
   for (const { id, kind } of targets)
     if (!outcomes.has(id)) outcomes.set(id, { class: 'permanent', reason: `no provider that is set up takes ${kind}` });
   return toOutcome(outcomes, last);
+}
+
+function withoutStart(start: Exclude<Start, 'started'> | 'unclear'): Outcome | null {
+  switch (start) {
+    case 'lost':
+      return null;
+    case 'unclear':
+      // Perhaps it was opened: then this closes it.
+      return { ...withoutAttempt('not_sent', GONE), hasAttempt: true };
+    case 'ERASED':
+      return erased();
+    case 'EXPIRED':
+    case 'SUPPRESSED':
+      return ended(start);
+  }
 }
 
 async function sendAll(
@@ -147,15 +189,20 @@ async function startAttempt(
   provider: GuardedProvider,
   last: EndedAttempt | null,
   { claims, log }: DeliverDependencies,
-): Promise<'started' | 'lost' | 'unclear'> {
+): Promise<Start | 'unclear'> {
   try {
-    const start = { id: claim.id, token: claim.token, provider: provider.name, ended: last };
-    if ((await claims.startAttempt(start)) !== null) return 'started';
-    log.warn(
-      { notificationId: claim.id, token: claim.token },
-      'the lease was lost before the send; another worker has it',
-    );
-    return 'lost';
+    const start = await claims.startAttempt({
+      id: claim.id,
+      token: claim.token,
+      provider: provider.name,
+      ended: last,
+    });
+    if (start === 'lost')
+      log.warn(
+        { notificationId: claim.id, token: claim.token },
+        'the lease was lost before the send; another worker has it',
+      );
+    return start;
   } catch (error) {
     log.error({ err: error, notificationId: claim.id }, 'the attempt could not be opened, so nothing is sent');
     return 'unclear';
@@ -192,12 +239,17 @@ function toOutcome(outcomes: ReadonlyMap<string, TargetOutcome>, last: EndedAtte
   };
 }
 
+/** Preferences and addresses found longer ago are asked for again before a hand-over. */
+const FOUND_HOLDS_MS = 1_000;
+
 const GONE = 'PostgreSQL went away before the send';
 
 const notSent = (provider: GuardedProvider): TargetOutcome => {
   const { state, reason } = provider.state();
   return { class: 'not_sent', reason: `${provider.name} is ${state}${reason === null ? '' : `: ${reason}`}` };
 };
+
+const erased = () => withoutAttempt('permanent', 'the content was erased');
 
 const ended = (reason: FailureReason) => withoutAttempt('permanent', reason);
 

@@ -376,21 +376,29 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   WHERE NOT EXISTS (SELECT FROM notification n WHERE n.id = rest.id AND n.type = channel)
 $$;
 
--- Opens an attempt where the token is still the caller's and the lease holds. No row back means: do not send.
+-- Opens an attempt where the token is still the caller's, the lease holds, and the message may still be sent: the claim may be as
+-- old as a provider takes to answer. No row back, or one that says why it was refused (EXPIRED SUPPRESSED ERASED), means: do not send.
 -- Each item: {id, token, provider, ended}; ended is the outcome of the attempt before it under the same claim, or null:
 -- {class, reason, retry_after_seconds, provider_message_id, results}.
 CREATE FUNCTION start_attempts(starts JSON, lease_seconds INTEGER)
-RETURNS TABLE (id UUID, token INTEGER, number INTEGER)
+RETURNS TABLE (id UUID, token INTEGER, number INTEGER, refused TEXT)
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   WITH wanted AS (SELECT * FROM json_to_recordset(starts) AS w (id UUID, token INTEGER, provider TEXT, ended JSON)),
   mine AS (
-    SELECT n.id FROM notification n JOIN wanted ON wanted.id = n.id
-    WHERE n.status = 'pending' AND n.token = wanted.token AND n.lease_until > now()
+    SELECT n.id, n.token, CASE
+      WHEN n.expires_at <= now() THEN 'EXPIRED'
+      WHEN EXISTS (
+        SELECT FROM suppression s WHERE s.type = n.type AND s.user_id = n.user_id
+          AND (s.template_code IS NULL OR s.template_code = n.template_code)) THEN 'SUPPRESSED'
+      WHEN NOT EXISTS (SELECT FROM content WHERE content.notification_id = n.id) THEN 'ERASED'
+    END AS refused
+    FROM notification n JOIN wanted ON wanted.id = n.id AND wanted.token = n.token
+    WHERE n.status = 'pending' AND n.lease_until > now()
     ORDER BY n.id FOR UPDATE OF n),
   extended AS (
     UPDATE notification n
     SET attempts = n.attempts + 1, claims = 0, lease_until = now() + make_interval(secs => lease_seconds), updated_at = now()
-    FROM mine WHERE n.id = mine.id
+    FROM mine WHERE n.id = mine.id AND mine.refused IS NULL
     RETURNING n.id, n.token, n.attempts, n.type, n.user_id),
   closed AS (
     UPDATE attempt a
@@ -402,7 +410,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   buried AS (
     INSERT INTO dead_token (token_id, user_id, reason)
     SELECT DISTINCT ON (result->>'target') (result->>'target')::uuid, extended.user_id, result->>'reason'
-    FROM extended JOIN wanted w ON w.id = extended.id, json_array_elements(w.ended->'results') AS result
+    FROM extended JOIN wanted w ON w.id = extended.id AND w.token = extended.token, json_array_elements(w.ended->'results') AS result
     WHERE extended.type = 'push' AND result->>'class' = 'address_dead'
     ORDER BY result->>'target'
     ON CONFLICT DO NOTHING),
@@ -420,7 +428,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     ) AS entry (place, event, detail)
     WHERE entry.place = 2 OR w.ended IS NOT NULL
     ORDER BY extended.id, entry.place)
-  SELECT extended.id, extended.token, extended.attempts FROM extended
+  SELECT mine.id, mine.token, extended.attempts, mine.refused FROM mine LEFT JOIN extended ON extended.id = mine.id
 $$;
 
 -- Keeps outcomes that could not be reported, in the attempt they belong to; the sweeper applies them.
