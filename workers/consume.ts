@@ -11,8 +11,11 @@ type ConsumeDependencies = {
   broker: Broker;
   names: TopologyNames;
   claims: Claims;
-  deliver: (claim: Claim) => Promise<Outcome | null>;
+  deliver: (claim: Claim) => Promise<Outcome | 'lost' | 'unknowable'>;
   report: (claim: Claim, outcome: Outcome) => Promise<void>;
+  giveBack: (claim: Claim) => Promise<void>;
+  /** Called when a claim's user could not be known; nothing was sent. */
+  onUnknowable: (claim: Claim) => void;
   concurrency: number;
   counters: Counters;
   log: Logger;
@@ -33,8 +36,13 @@ export function startConsuming(type: NotificationType, deps: ConsumeDependencies
 
     const since = performance.now();
     const outcome = await deps.deliver(claim);
-    deps.counters.handled.inc({ type, class: outcome?.class ?? 'lost' });
-    if (outcome === null) return 'ack';
+    deps.counters.handled.inc({ type, class: typeof outcome === 'string' ? outcome : outcome.class });
+    if (outcome === 'lost') return 'ack';
+    if (outcome === 'unknowable') {
+      deps.onUnknowable(claim);
+      await deps.giveBack(claim);
+      return 'ack';
+    }
     await deps.report(claim, outcome);
     log.info(
       {

@@ -20,7 +20,7 @@ export function createCounters(metrics: Metrics, providers: Providers) {
   return {
     handled: new Counter({
       name: 'herald_handled_total',
-      help: 'Claimed notifications by what became of them: an outcome class, or lost (the lease went to another worker)',
+      help: 'Claimed notifications by what became of them: an outcome class, lost (the lease went to another worker), or unknowable (preferences; given back)',
       labelNames: ['type', 'class'],
       registers: [metrics],
     }),

@@ -33,15 +33,20 @@ export type DeliverDependencies = {
 
 /**
  * Takes one claimed notification to its providers: deadline, preference, address, attempt, send. Whatever it finds is an
- * outcome to report; null when the claim was lost to another worker, so that there is nothing to say.
+ * outcome to report, but `lost`: another worker has the claim, so there is nothing to say; and `unknowable`: nobody can tell
+ * whether or where the user may be written to, so nothing was tried.
  */
-export async function deliver(claim: Claim, deps: DeliverDependencies): Promise<Outcome | null> {
+export async function deliver(claim: Claim, deps: DeliverDependencies): Promise<Outcome | 'lost' | 'unknowable'> {
   if (claim.isExpired) return ended('EXPIRED');
   if (claim.isSuppressed) return ended('SUPPRESSED');
   if (claim.message === null) return erased();
   const targets = await findTargets(claim, claim.message, claim.unreachable ?? [], deps);
-  return 'class' in targets ? targets : handOver(claim, claim.message, targets, deps);
+  return Array.isArray(targets) ? handOver(claim, claim.message, targets, deps) : targets;
 }
+
+/** Whether what `deliver` could not know of this claim's user can be known now. */
+export const isKnowable = async (claim: Claim, deps: DeliverDependencies): Promise<boolean> =>
+  claim.message === null || (await findTargets(claim, claim.message, [], deps)) !== 'unknowable';
 
 /**
  * Where the message may go now, by the user's preferences and addresses.
@@ -52,11 +57,11 @@ async function findTargets(
   message: Message,
   unreachable: Unreachable[] | null,
   deps: DeliverDependencies,
-): Promise<Target[] | Outcome> {
+): Promise<Target[] | Outcome | 'unknowable'> {
   const known = await deps.preferences.read(claim.userId);
   switch (known.kind) {
     case 'unknowable':
-      return withoutAttempt('not_sent', 'preferences are unknowable: the cache and the user service are away');
+      return 'unknowable';
     case 'gone':
       return withoutAttempt('permanent', 'the user was deleted');
     case 'known':
@@ -67,10 +72,13 @@ async function findTargets(
 }
 
 /** The user's addresses changed after the send was accepted: it goes where they are now. */
-async function readdress(claim: Claim, message: Message, deps: DeliverDependencies): Promise<Target[] | Outcome> {
+async function readdress(
+  claim: Claim,
+  message: Message,
+  deps: DeliverDependencies,
+): Promise<Target[] | Outcome | 'unknowable'> {
   const contact = await deps.preferences.readContact(claim.userId).catch(() => undefined);
-  if (contact === undefined)
-    return withoutAttempt('not_sent', "the user's address is unknowable: the user service is away");
+  if (contact === undefined) return 'unknowable';
   if (message.type === 'email' && contact?.email == null) return ended('ADDRESS_DEAD');
   const targets = toTargets(
     message.type === 'email'
@@ -104,7 +112,7 @@ async function handOver(
   message: Message,
   found: Target[],
   deps: DeliverDependencies,
-): Promise<Outcome | null> {
+): Promise<Outcome | 'lost' | 'unknowable'> {
   let targets = found;
   let foundAt = performance.now();
   const outcomes = new Map<string, TargetOutcome>(
@@ -127,7 +135,7 @@ async function handOver(
     // The provider before this one, or the trial of this one, may have taken long.
     if (performance.now() - foundAt > FOUND_HOLDS_MS) {
       const again = await findTargets(claim, message, null, deps);
-      if ('class' in again) {
+      if (!Array.isArray(again)) {
         admission.giveUp();
         return last === null ? again : toOutcome(outcomes, last);
       }
@@ -154,10 +162,10 @@ async function handOver(
   return toOutcome(outcomes, last);
 }
 
-function withoutStart(start: Exclude<Start, 'started'> | 'unclear'): Outcome | null {
+function withoutStart(start: Exclude<Start, 'started'> | 'unclear'): Outcome | 'lost' {
   switch (start) {
     case 'lost':
-      return null;
+      return start;
     case 'unclear':
       // Perhaps it was opened: then this closes it.
       return { ...withoutAttempt('not_sent', GONE), hasAttempt: true };

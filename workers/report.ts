@@ -97,10 +97,7 @@ export function createReporter(options: {
     try {
       return await options.claims.release({ id: claim.id, token: claim.token });
     } catch (error) {
-      log.error(
-        { err: error, notificationId: claim.id },
-        'neither the gateway nor PostgreSQL takes the outcome; trying on',
-      );
+      log.error({ err: error, notificationId: claim.id }, 'PostgreSQL does not take back a claim; trying on');
       return false;
     }
   };
@@ -115,6 +112,10 @@ export function createReporter(options: {
         if (signal.aborted) return;
         await wait(1_000 * Math.random());
       }
+    },
+    /** Gives back a claim of which there is nothing to report. Resolves as `report` does. */
+    async giveBack(claim: Claim): Promise<void> {
+      while (!(await release(claim)) && !signal.aborted) await wait(1_000 * Math.random());
     },
     stop: () => dispatcher.close(),
   };

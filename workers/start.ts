@@ -14,9 +14,10 @@ import { createClaims } from './claims.ts';
 import type { WorkerConfig } from './config.ts';
 import { startConsuming } from './consume.ts';
 import { createCounters } from './counters.ts';
-import { deliver } from './deliver.ts';
+import { deliver, isKnowable } from './deliver.ts';
 import { startNotingProviders } from './note-providers.ts';
 import { createPreferencesReader } from './preferences.ts';
+import { createProbe } from './probe.ts';
 import { createProviders } from './providers.ts';
 import { createReporter } from './report.ts';
 
@@ -61,31 +62,38 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
     const preferences = createPreferencesReader({ cache, prefix: config.cachePrefix, users, log });
     const reporter = createReporter({ ...config, claims, log, signal: stopping.signal });
     started.add('the reporter', reporter);
+    const delivery = {
+      claims,
+      preferences,
+      providers: providers.chain,
+      providerTimeoutMs: config.providerTimeoutMs,
+      log,
+    };
+    const probe = started.add(
+      'the probe of preferences',
+      createProbe({ isKnowable: (claim) => isKnowable(claim, delivery), log, signal: stopping.signal }),
+    );
     const consumer = startConsuming(config.type, {
       broker,
       names,
       claims,
-      deliver: (claim) =>
-        deliver(claim, {
-          claims,
-          preferences,
-          providers: providers.chain,
-          providerTimeoutMs: config.providerTimeoutMs,
-          log,
-        }),
+      deliver: (claim) => deliver(claim, delivery),
       report: reporter.report,
+      giveBack: reporter.giveBack,
+      onUnknowable: probe.start,
       concurrency: config.concurrency,
       counters: createCounters(metrics, providers),
       log,
       signal: stopping.signal,
     });
     // A consumer that can't hand anything over leaves its jobs to the queue.
-    const followProviders = () => {
-      const act = providers.isAvailable() ? consumer.resume() : consumer.pause();
+    const follow = () => {
+      const act = providers.isAvailable() && !probe.isProbing() ? consumer.resume() : consumer.pause();
       act.catch((error: unknown) => log.error({ err: error }, 'the consumer could not be paused or resumed'));
     };
-    followProviders();
-    providers.onChange(followProviders);
+    follow();
+    providers.onChange(follow);
+    probe.onChange(follow);
     started.add('the notes on the providers', startNotingProviders({ pool, type: config.type, providers, log }));
     started.onStop('the consumer', () => {
       stopping.abort();
@@ -99,6 +107,9 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
       {
         postgres: () => pool.query('SELECT 1'),
         cache: () => cache.ping(),
+        preferences: async () => {
+          if (probe.isProbing()) throw new Error('neither the cache nor the user service answers; nothing is sent');
+        },
         ...Object.fromEntries(providers.chain.map((provider) => [provider.name, async () => expectClosed(provider)])),
         broker: async () => {
           if (broker.state !== 'up') throw new Error(`the broker is ${broker.state}`);
