@@ -27,7 +27,8 @@ export const readConfig = (env: Env = process.env) => {
       CONTENT_RETENTION_DAYS: count(30),
       REQUEST_ID_RETENTION_DAYS: count(365),
       FEED_RETENTION_HOURS: count(72),
-      NOTIFICATION_RETENTION_MONTHS: count(24),
+      // A send may wait for a year, in the month of its acceptance.
+      NOTIFICATION_RETENTION_MONTHS: count(24, { min: 13 }),
       LOG_LEVEL: logLevel,
     },
     env,

@@ -3,7 +3,13 @@ import type { Pool, PoolClient } from '../../platform/postgres.ts';
 
 /** The relay's statements. It locks outbox rows only, never a notification. */
 
-export type OutboxRow = { id: string; notificationId: string; priority: number };
+export type OutboxRow = {
+  id: string;
+  notificationId: string;
+  priority: number;
+  /** Whether a job of it would find something to do. */
+  isWanted: boolean;
+};
 
 /**
  * Locks due rows of one queue until the end of the transaction, highest priority first. Rows that another relay holds are
@@ -13,7 +19,10 @@ export async function lockDue(client: PoolClient, key: QueueKey, limit: number):
   const { rows } = await client.query<OutboxRow>({
     name: 'lock-due',
     text: `
-      SELECT due.id, due.notification_id AS "notificationId", due.priority
+      SELECT due.id, due.notification_id AS "notificationId", due.priority,
+        $1 = 'failed' OR EXISTS (
+          SELECT FROM notification n
+          WHERE n.id = due.notification_id AND n.status = 'pending') AS "isWanted"
       FROM generate_series(10, 1, -1) AS level, LATERAL (
         SELECT id, notification_id, priority FROM outbox
         WHERE key = $1 AND priority = level AND due_at <= now()
@@ -24,14 +33,19 @@ export async function lockDue(client: PoolClient, key: QueueKey, limit: number):
   return rows;
 }
 
-/** Deletes what the broker confirmed, and notes it in the timelines. */
+/**
+ * Deletes what the broker confirmed and what nobody wants any more, and notes the jobs in the timelines. A row whose
+ * notification is gone has no timeline: there is no partition for it, and one such row must not keep all others.
+ */
 export async function deletePublished(client: PoolClient, key: QueueKey, rows: OutboxRow[]): Promise<void> {
   await client.query({
     name: 'delete-published',
     text: `
-      WITH published AS (DELETE FROM outbox WHERE id = ANY ($1::bigint[]) RETURNING notification_id)
-      INSERT INTO timeline (notification_id, event) SELECT notification_id, 'QUEUED' FROM published WHERE $2 <> 'failed'`,
-    values: [rows.map(({ id }) => id), key],
+      WITH published AS (DELETE FROM outbox WHERE id = ANY ($1::bigint[]) RETURNING id, notification_id)
+      INSERT INTO timeline (notification_id, event)
+      SELECT n.id, 'QUEUED' FROM published JOIN notification n ON n.id = published.notification_id
+      WHERE $2 <> 'failed' AND published.id = ANY ($3::bigint[])`,
+    values: [rows.map(({ id }) => id), key, rows.flatMap(({ id, isWanted }) => (isWanted ? [id] : []))],
   });
 }
 

@@ -228,6 +228,11 @@ const APPLY = `
   erased AS (
     DELETE FROM content USING changed
     WHERE content.notification_id = changed.id AND changed.sensitive AND changed.status <> 'pending'),
+  -- A job for what has ended would find nothing to do. Those that the relay holds are on their way.
+  unqueued AS (
+    DELETE FROM outbox WHERE id IN (
+      SELECT o.id FROM outbox o JOIN changed ON o.notification_id = changed.id AND o.key = changed.type
+      WHERE changed.status <> 'pending' FOR UPDATE OF o SKIP LOCKED)),
   queued AS (
     INSERT INTO outbox (notification_id, key, priority, due_at)
     SELECT changed.id, changed.type, changed.priority, changed.due_at FROM changed WHERE status = 'pending'

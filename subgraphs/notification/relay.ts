@@ -114,14 +114,16 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, log }: 
   };
 
   return {
-    /** @returns how many rows were published */
+    /** @returns how many rows left the outbox */
     pump: () =>
       withTransaction(pool, async (client) => {
         const due = await lockDue(client, key, BATCH);
         if (due.length === 0) return 0;
-        if (key !== 'failed' && room < due.length) room = queueDepthMax - (await broker.depth(names.queues[key]));
-        const rows = key === 'failed' ? due : due.slice(0, Math.max(0, room));
-        if (rows.length === 0) return 0;
+        const wanted = due.filter((row) => row.isWanted);
+        const unwanted = due.filter((row) => !row.isWanted);
+        if (key !== 'failed' && room < wanted.length) room = queueDepthMax - (await broker.depth(names.queues[key]));
+        const rows = key === 'failed' ? wanted : wanted.slice(0, Math.max(0, room));
+        if (rows.length + unwanted.length === 0) return 0;
 
         const results = await publish(client, rows);
         room -= rows.length;
@@ -129,7 +131,8 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, log }: 
           (_, index) => results[index]?.status === 'fulfilled' && results[index].value === 'confirmed',
         );
         const others = rows.filter((row) => !confirmed.includes(row));
-        if (confirmed.length > 0) await deletePublished(client, key, confirmed);
+        const done = [...confirmed, ...unwanted];
+        if (done.length > 0) await deletePublished(client, key, done);
         if (others.length > 0) {
           log.warn(
             { key, rows: others.length },
@@ -137,7 +140,7 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, log }: 
           );
           await postpone(client, others, POSTPONE_MS);
         }
-        return confirmed.length;
+        return done.length;
       }),
   };
 }

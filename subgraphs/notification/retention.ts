@@ -9,7 +9,7 @@ export type Retention = {
   /** How long a requestId stands for its notification. */
   requestIdDays: number;
   feedHours: number;
-  /** Whole months of notifications, when none in them is pending. */
+  /** Whole months of notifications, when nothing in them is pending or to be published. */
   months: number;
 };
 

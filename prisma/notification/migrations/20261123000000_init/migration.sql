@@ -226,37 +226,45 @@ LANGUAGE sql IMMUTABLE STRICT AS $$
   SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$;
 
+-- Makes the partitions of the month that a moment lies in.
+CREATE FUNCTION ensure_month(moment TIMESTAMPTZ) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+  month TIMESTAMPTZ := date_trunc('month', moment, 'UTC');
+  suffix TEXT := to_char(month AT TIME ZONE 'UTC', '_YYYY_MM');
+  parent TEXT;
+BEGIN
+  FOREACH parent IN ARRAY ARRAY['notification', 'content', 'attempt', 'timeline'] LOOP
+    EXECUTE format(
+      'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+      parent || suffix, parent, uuid_floor(month), uuid_floor(month + interval '1 month'));
+    IF parent = 'notification' THEN
+      -- Room on each page, so that a lease update stays on it.
+      EXECUTE format('ALTER TABLE %I SET (fillfactor = 80)', parent || suffix);
+    END IF;
+  END LOOP;
+END $$;
+
 -- Makes the monthly partitions from last month to three months ahead. Call it at start and daily.
 CREATE FUNCTION ensure_partitions() RETURNS void
 LANGUAGE plpgsql AS $$
-DECLARE
-  month TIMESTAMPTZ;
-  parent TEXT;
 BEGIN
   PERFORM pg_advisory_xact_lock(7201126);
   FOR ahead IN -1..3 LOOP
-    month := date_trunc('month', now(), 'UTC') + make_interval(months => ahead);
-    FOREACH parent IN ARRAY ARRAY['notification', 'content', 'attempt', 'timeline'] LOOP
-      EXECUTE format(
-        'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-        parent || to_char(month AT TIME ZONE 'UTC', '_YYYY_MM'), parent, uuid_floor(month), uuid_floor(month + interval '1 month'));
-      IF parent = 'notification' THEN
-        -- Room on each page, so that a lease update stays on it.
-        EXECUTE format('ALTER TABLE %I SET (fillfactor = 80)', parent || to_char(month AT TIME ZONE 'UTC', '_YYYY_MM'));
-      END IF;
-    END LOOP;
+    PERFORM ensure_month(date_trunc('month', now(), 'UTC') + make_interval(months => ahead));
   END LOOP;
 END $$;
 
 SELECT ensure_partitions();
 
--- Drops months older than so many, each only when nothing in it is pending. Returns how many.
+-- Drops months older than so many, each only when nothing in it is pending or still to be published. Returns how many.
 CREATE FUNCTION drop_old_months(keep INTEGER) RETURNS INTEGER
 LANGUAGE plpgsql AS $$
 DECLARE
   oldest TEXT := to_char(date_trunc('month', now(), 'UTC') - make_interval(months => keep), '_YYYY_MM');
   month TEXT;
-  is_pending BOOLEAN;
+  start TIMESTAMPTZ;
+  is_needed BOOLEAN;
   dropped INTEGER := 0;
 BEGIN
   PERFORM pg_advisory_xact_lock(7201126);
@@ -266,8 +274,10 @@ BEGIN
     SELECT right(c.relname, 8) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'notification'::regclass AND right(c.relname, 8) < oldest ORDER BY 1
   LOOP
-    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE status = ''pending'')', 'notification' || month) INTO is_pending;
-    CONTINUE WHEN is_pending;
+    start := to_timestamp(month || ' UTC', '_YYYY_MM TZ');
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE status = ''pending'')', 'notification' || month) INTO is_needed;
+    CONTINUE WHEN is_needed OR EXISTS (
+      SELECT FROM outbox WHERE notification_id >= uuid_floor(start) AND notification_id < uuid_floor(start + interval '1 month'));
     EXECUTE format('DROP TABLE %I, %I, %I, %I', 'notification' || month, 'content' || month, 'attempt' || month, 'timeline' || month);
     dropped := dropped + 1;
   END LOOP;
