@@ -109,6 +109,23 @@ describe('with the token that holds', () => {
     expect(await read(id)).toMatchObject({ status: 'failed', reason: 'EXPIRED' });
   });
 
+  test('without a further try before the deadline, unknown does not claim that it expired unsent', async () => {
+    const id = await givenPending({ expires_at: new Date(Date.now() + 60_000).toISOString() });
+    await report(id, await begin(herald, id), 'unknown', { retry_after_seconds: 100 });
+    expect(await read(id)).toMatchObject({ status: 'failed', reason: 'OUTCOME_UNKNOWN' });
+  });
+
+  test('an unknown attempt is remembered until the run ends, and not beyond', async () => {
+    const id = await givenPending({ expires_at: new Date(Date.now() + 3_600_000).toISOString() });
+    await report(id, await begin(herald, id), 'unknown');
+    await giveBack(herald, id);
+    await report(id, await begin(herald, id), 'transient', { retry_after_seconds: 4_000 });
+    expect(await read(id)).toMatchObject({ status: 'failed', reason: 'OUTCOME_UNKNOWN' });
+    await herald.rest('POST', `/api/v1/notifications/${id}/replay/`, {});
+    await report(id, await begin(herald, id), 'transient', { retry_after_seconds: 4_000 });
+    expect(await read(id)).toMatchObject({ status: 'failed', reason: 'EXPIRED' });
+  });
+
   test('a failure without an attempt keeps its reason, and is no dead letter when it is as wanted', async () => {
     const id = await givenPending();
     const token = await claim(herald, id);

@@ -7,6 +7,8 @@ export type Standing = {
   onAmbiguous: 'resend' | 'fail';
   /** Tries of the retry schedule used up before this outcome. */
   failures: number;
+  /** An earlier attempt of this run had an unknown outcome. */
+  mayHaveArrived: boolean;
   expiresAt: Date | null;
 };
 
@@ -44,7 +46,7 @@ export function decide(
       return { status: 'failed', reason: 'ADDRESS_DEAD' };
     case 'unknown':
       if (standing.onAmbiguous === 'fail') return { status: 'failed', reason: 'OUTCOME_UNKNOWN' };
-      return retry(standing, outcome, schedule, now, random);
+      return retry({ ...standing, mayHaveArrived: true }, outcome, schedule, now, random);
     case 'transient':
       return retry(standing, outcome, schedule, now, random);
     case 'configuration':
@@ -57,7 +59,7 @@ export function decide(
 /** Exponential back-off with full jitter, never sooner than the provider asked. */
 function retry(standing: Standing, outcome: Outcome, schedule: RetrySchedule, now: Date, random: number): Decision {
   const failures = standing.failures + 1;
-  if (failures >= schedule.maxAttempts) return { status: 'failed', reason: 'RETRIES_EXHAUSTED' };
+  if (failures >= schedule.maxAttempts) return givenUp(standing, 'RETRIES_EXHAUSTED');
   const ceilingSeconds = Math.min(schedule.capSeconds, schedule.baseSeconds * 2 ** (failures - 1));
   const delaySeconds = Math.max(ceilingSeconds * random, outcome.retryAfterSeconds ?? 0);
   return notBeyond(standing, { status: 'pending', delayMs: Math.round(delaySeconds * 1_000), usedUp: true }, now);
@@ -66,5 +68,14 @@ function retry(standing: Standing, outcome: Outcome, schedule: RetrySchedule, no
 /** A try after the deadline would be for nothing. */
 function notBeyond(standing: Standing, next: Extract<Decision, { status: 'pending' }>, now: Date): Decision {
   const inTime = standing.expiresAt === null || now.getTime() + next.delayMs < standing.expiresAt.getTime();
-  return inTime ? next : { status: 'failed', reason: 'EXPIRED' };
+  return inTime ? next : givenUp(standing, 'EXPIRED');
 }
+
+/** No further try, and so no delivery: unless one of those before may have been one. */
+export const givenUp = (
+  { mayHaveArrived }: Pick<Standing, 'mayHaveArrived'>,
+  reason: 'RETRIES_EXHAUSTED' | 'EXPIRED' | 'CANCELLED',
+): Extract<Decision, { status: 'failed' }> => ({
+  status: 'failed',
+  reason: mayHaveArrived ? 'OUTCOME_UNKNOWN' : reason,
+});

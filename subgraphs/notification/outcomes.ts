@@ -18,6 +18,8 @@ export type LockedRow = {
   isExpired: boolean;
   onAmbiguous: 'resend' | 'fail';
   failures: number;
+  /** An attempt of this run had an unknown outcome. */
+  mayHaveArrived: boolean;
   claims: number;
   dueAt: Date;
   expiresAt: Date | null;
@@ -32,7 +34,8 @@ export async function lockNotifications(client: PoolClient, ids: string[]): Prom
   const { rows } = await client.query<LockedRow>({
     name: 'lock-notifications',
     text: `
-      SELECT id, client_id AS "clientId", user_id AS "userId", type, status, reason, token, on_ambiguous AS "onAmbiguous", failures, claims,
+      SELECT id, client_id AS "clientId", user_id AS "userId", type, status, reason, token, on_ambiguous AS "onAmbiguous", failures,
+        may_have_arrived AS "mayHaveArrived", claims,
         due_at AS "dueAt", expires_at AS "expiresAt",
         EXISTS (SELECT FROM content c WHERE c.notification_id = notification.id) AS "hasContent", coalesce(lease_until > now(), false) AS "isLeased",
         coalesce(lease_until <= now(), false) AS "isExpired", now() AS now
@@ -178,6 +181,7 @@ const APPLY = `
       -- A replay begins a new run.
       failures = CASE change.event WHEN 'REPLAYED' THEN 0 ELSE n.failures + change."usedUp"::integer END,
       attempts_before = CASE change.event WHEN 'REPLAYED' THEN n.attempts ELSE n.attempts_before END,
+      may_have_arrived = change.event <> 'REPLAYED' AND (n.may_have_arrived OR change.class IS NOT DISTINCT FROM 'unknown'),
       claims = CASE WHEN change."isGiveBack" THEN n.claims ELSE 0 END,
       ended_at = CASE WHEN change.status <> 'pending' THEN now() END,
       due_at = coalesce(now() + change."delayMs" * interval '1 millisecond', n.due_at)

@@ -4,6 +4,7 @@ import type { Broker } from '../../platform/broker/broker.ts';
 import type { Running } from '../../platform/lifecycle.ts';
 import type { Logger } from '../../platform/logger.ts';
 import { isConnectionLost, withTransaction, type PoolClient } from '../../platform/postgres.ts';
+import { givenUp } from './decide.ts';
 import {
   findAttempts,
   lockNotifications,
@@ -143,7 +144,7 @@ function giveBack(row: LockedRow): Change {
   return {
     ...changeOf(row),
     status: isPoison ? 'failed' : 'pending',
-    reason: isPoison ? 'RETRIES_EXHAUSTED' : null,
+    reason: isPoison ? givenUp(row, 'RETRIES_EXHAUSTED').reason : null,
     event: isPoison ? 'FAILED' : 'RETRY_SCHEDULED',
     error: 'a worker claimed it and was gone before it sent anything',
     isEvent: isPoison,

@@ -4,7 +4,7 @@ import { decide, type Decision, type Outcome, type Standing } from '../../subgra
 
 const NOW = new Date('2026-11-23T12:00:00Z');
 const schedule = { baseSeconds: 60, capSeconds: 3_600, maxAttempts: 12 };
-const fresh: Standing = { onAmbiguous: 'resend', failures: 0, expiresAt: null };
+const fresh: Standing = { onAmbiguous: 'resend', failures: 0, mayHaveArrived: false, expiresAt: null };
 
 const decideOn = (
   outcome: Partial<Outcome> & { class: OutcomeClass },
@@ -48,10 +48,13 @@ describe('the schedule', () => {
     },
   );
 
-  test.each<OutcomeClass>(['transient', 'unknown'])('the twelfth failure, %s, is the last', (outcome) => {
+  test.each<[OutcomeClass, string]>([
+    ['transient', 'RETRIES_EXHAUSTED'],
+    ['unknown', 'OUTCOME_UNKNOWN'],
+  ])('the twelfth failure, %s, is the last, and ends it as %s', (outcome, reason) => {
     expect(decideOn({ class: outcome }, { failures: 10 }).status).toBe('pending');
-    expect(decideOn({ class: outcome }, { failures: 11 })).toEqual({ status: 'failed', reason: 'RETRIES_EXHAUSTED' });
-    expect(decideOn({ class: outcome }, { failures: 50 })).toEqual({ status: 'failed', reason: 'RETRIES_EXHAUSTED' });
+    expect(decideOn({ class: outcome }, { failures: 11 })).toEqual({ status: 'failed', reason });
+    expect(decideOn({ class: outcome }, { failures: 50 })).toEqual({ status: 'failed', reason });
   });
 
   test.each([
@@ -79,7 +82,18 @@ describe('the deadline', () => {
   ])('%s with %i s left is %s', (outcome, seconds, status) => {
     const decision = decideOn({ class: outcome }, { expiresAt: inSeconds(seconds) });
     expect(decision.status).toBe(status);
-    if (decision.status === 'failed') expect(decision.reason).toBe('EXPIRED');
+    if (decision.status === 'failed')
+      expect(decision.reason).toBe(outcome === 'unknown' ? 'OUTCOME_UNKNOWN' : 'EXPIRED');
+  });
+
+  test.each<[OutcomeClass, Partial<Standing>]>([
+    ['transient', { failures: 11 }],
+    ['transient', { expiresAt: inSeconds(30) }],
+    ['not_sent', { expiresAt: inSeconds(5) }],
+    ['configuration', { expiresAt: inSeconds(30) }],
+  ])('%s with %o claims no failure, when an attempt before may have been delivered', (outcome, standing) => {
+    const decision = decideOn({ class: outcome }, { ...standing, mayHaveArrived: true });
+    expect(decision).toEqual({ status: 'failed', reason: 'OUTCOME_UNKNOWN' });
   });
 
   test('uses up the tries before it looks at the deadline', () => {

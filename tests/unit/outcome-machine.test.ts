@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { OutcomeClass } from '../../contracts/report.ts';
+import { givenUp } from '../../subgraphs/notification/decide.ts';
 import type { AttemptRow, Change, LockedRow } from '../../subgraphs/notification/outcomes.ts';
 import { changeOf } from '../../subgraphs/notification/outcomes.ts';
 import { judge, judgeLegacy, toChange } from '../../subgraphs/notification/report-status.ts';
@@ -85,6 +86,7 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
     token: 0,
     onAmbiguous,
     failures: 0,
+    mayHaveArrived: false,
     claims: 0,
     dueAt: new Date(now),
     expiresAt: expiresInSeconds === null ? null : new Date(now + expiresInSeconds * 1_000),
@@ -108,9 +110,13 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
     expect(run.ends, 'a run ends once').toBeLessThanOrEqual(1);
     expect(change.reason === null, 'a reason goes with failed, and only with it').toBe(change.status !== 'failed');
 
+    if (run.wasUnknown && change.event !== 'REPLAYED')
+      expect(['RETRIES_EXHAUSTED', 'EXPIRED'], 'nobody knows that it was not delivered').not.toContain(change.reason);
+
     row.status = change.status;
     row.reason = change.reason;
     row.failures = change.event === 'REPLAYED' ? 0 : row.failures + Number(change.usedUp);
+    row.mayHaveArrived = change.event !== 'REPLAYED' && (row.mayHaveArrived || change.attempt?.class === 'unknown');
     if (!change.isGiveBack) row.claims = 0;
     if (change.delayMs !== null) row.dueAt = new Date(now + change.delayMs);
     leaseUntil = null;
@@ -169,7 +175,7 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
     return apply({
       ...changeOf(swept),
       status: isPoison ? 'failed' : 'pending',
-      reason: isPoison ? 'RETRIES_EXHAUSTED' : null,
+      reason: isPoison ? givenUp(row, 'RETRIES_EXHAUSTED').reason : null,
       event: isPoison ? 'FAILED' : 'RETRY_SCHEDULED',
       isGiveBack: true,
       delayMs: isPoison ? null : 0,
