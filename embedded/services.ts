@@ -136,7 +136,10 @@ export async function startServices(
           userSecret: secrets.userSecret,
           templateSecret: secrets.templateSecret,
           secret: secrets.notificationSecret,
-          retry: { baseSeconds: config.retryBaseSeconds, capSeconds: 4 * 3_600, maxAttempts: 12 },
+          retry: {
+            email: { baseSeconds: config.retryBaseSeconds, capSeconds: 4 * 3_600, giveUpSeconds: 24 * 3_600 },
+            push: { baseSeconds: config.retryBaseSeconds, capSeconds: 15 * 60, giveUpSeconds: 4 * 3_600 },
+          },
           retention: { contentDays: 30, requestIdDays: 365, feedHours: 72, months: 24 },
         },
         { broker, log: createLog('notification') },

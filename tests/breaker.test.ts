@@ -21,7 +21,7 @@ describe.skipIf(!hasServices)('a provider that fails', { timeout: 45_000 }, () =
       smtpUrl: smtp.url,
       concurrency: 5,
       providerTimeoutMs: 1_000,
-      retry: { baseSeconds: 0.1, capSeconds: 0.2, maxAttempts: 12 },
+      retry: { baseSeconds: 0.1, capSeconds: 0.2 },
       breaker: { minSends: 4, resetMs: RESET_MS },
     });
     template = await givenTemplate(herald);

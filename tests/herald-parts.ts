@@ -19,7 +19,7 @@ export type Part = (typeof PARTS)[number];
 
 export type Overrides = {
   leaseSeconds?: number;
-  retry?: { baseSeconds?: number; capSeconds?: number; maxAttempts?: number };
+  retry?: { baseSeconds?: number; capSeconds?: number; giveUpSeconds?: number };
   queueDepthMax?: number;
   concurrency?: number;
   providerTimeoutMs?: number;
@@ -50,6 +50,7 @@ type Surroundings = {
 /** Prepares the start of every part, wired as in production. */
 export function createParts({ databases, broker, cache, mailbox, urlOf, overrides, ...rest }: Surroundings) {
   const host = '127.0.0.1';
+  const schedule = { baseSeconds: 0.2, capSeconds: 1, giveUpSeconds: 60, ...overrides.retry };
   const secrets = { user: secret(), template: secret(), notification: secret(), worker: secret(), admin: secret() };
   const jwtKeys: KeyRing = [{ id: 'story', secret: secret() + secret() }];
   const common = {
@@ -122,7 +123,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           templateSecret: secrets.template,
           secret: secrets.notification,
           retention: { contentDays: 30, requestIdDays: 365, feedHours: 72, months: 24 },
-          retry: { baseSeconds: 0.2, capSeconds: 1, maxAttempts: 12, ...overrides.retry },
+          retry: { email: schedule, push: schedule },
         },
         { broker, log: createTestLogger('notification') },
       ),

@@ -23,7 +23,10 @@ export const readConfig = (env: Env = process.env) => {
       LEASE_SECONDS: count(60, { min: 2 }),
       RETRY_BASE_SECONDS: count(60),
       RETRY_CAP_SECONDS: count(4 * 3600),
-      RETRY_MAX_ATTEMPTS: count(12),
+      RETRY_GIVE_UP_SECONDS: count(24 * 3600),
+      PUSH_RETRY_BASE_SECONDS: count(10),
+      PUSH_RETRY_CAP_SECONDS: count(15 * 60),
+      PUSH_RETRY_GIVE_UP_SECONDS: count(4 * 3600),
       CONTENT_RETENTION_DAYS: count(30),
       REQUEST_ID_RETENTION_DAYS: count(365),
       FEED_RETENTION_HOURS: count(72),
@@ -49,9 +52,16 @@ export const readConfig = (env: Env = process.env) => {
     secret: vars.NOTIFICATION_SECRET,
     leaseSeconds: vars.LEASE_SECONDS,
     retry: {
-      baseSeconds: vars.RETRY_BASE_SECONDS,
-      capSeconds: vars.RETRY_CAP_SECONDS,
-      maxAttempts: vars.RETRY_MAX_ATTEMPTS,
+      email: {
+        baseSeconds: vars.RETRY_BASE_SECONDS,
+        capSeconds: vars.RETRY_CAP_SECONDS,
+        giveUpSeconds: vars.RETRY_GIVE_UP_SECONDS,
+      },
+      push: {
+        baseSeconds: vars.PUSH_RETRY_BASE_SECONDS,
+        capSeconds: vars.PUSH_RETRY_CAP_SECONDS,
+        giveUpSeconds: vars.PUSH_RETRY_GIVE_UP_SECONDS,
+      },
     },
     retention: {
       contentDays: vars.CONTENT_RETENTION_DAYS,

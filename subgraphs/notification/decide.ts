@@ -7,6 +7,8 @@ export type Standing = {
   onAmbiguous: 'resend' | 'fail';
   /** Tries of the retry schedule used up before this outcome. */
   failures: number;
+  /** When the first of them was, in this run. */
+  failingSince: Date | null;
   /** An earlier attempt of this run had an unknown outcome. */
   mayHaveArrived: boolean;
   expiresAt: Date | null;
@@ -20,7 +22,11 @@ export type Decision =
   /** Due again after `delayMs`; `usedUp`: the attempt counts against the schedule. */
   | { status: 'pending'; delayMs: number; usedUp: boolean };
 
-export type RetrySchedule = { baseSeconds: number; capSeconds: number; maxAttempts: number };
+/**
+ * The nth delay is random, up to `baseSeconds` × 2ⁿ⁻¹ and `capSeconds`. The last try is made `giveUpSeconds` after the first
+ * failure: by then, not by a count, since what jitter makes of a count may be over in a moment.
+ */
+export type RetrySchedule = { baseSeconds: number; capSeconds: number; giveUpSeconds: number };
 
 /** How soon a notification that was never handed over is tried again. */
 const NOT_SENT_DELAY_MS = 5_000;
@@ -56,12 +62,13 @@ export function decide(
   }
 }
 
-/** Exponential back-off with full jitter, never sooner than the provider asked. */
+/** Exponential back-off with full jitter, never sooner than the provider asked; the last try at the end of the schedule. */
 function retry(standing: Standing, outcome: Outcome, schedule: RetrySchedule, now: Date, random: number): Decision {
-  const failures = standing.failures + 1;
-  if (failures >= schedule.maxAttempts) return givenUp(standing, 'RETRIES_EXHAUSTED');
-  const ceilingSeconds = Math.min(schedule.capSeconds, schedule.baseSeconds * 2 ** (failures - 1));
-  const delaySeconds = Math.max(ceilingSeconds * random, outcome.retryAfterSeconds ?? 0);
+  const failingSeconds = (now.getTime() - (standing.failingSince ?? now).getTime()) / 1_000;
+  const leftSeconds = schedule.giveUpSeconds - failingSeconds;
+  if (leftSeconds <= 0) return givenUp(standing, 'RETRIES_EXHAUSTED');
+  const ceilingSeconds = Math.min(schedule.capSeconds, schedule.baseSeconds * 2 ** standing.failures);
+  const delaySeconds = Math.max(Math.min(ceilingSeconds * random, leftSeconds), outcome.retryAfterSeconds ?? 0);
   return notBeyond(standing, { status: 'pending', delayMs: Math.round(delaySeconds * 1_000), usedUp: true }, now);
 }
 

@@ -18,6 +18,8 @@ export type LockedRow = {
   isExpired: boolean;
   onAmbiguous: 'resend' | 'fail';
   failures: number;
+  /** When the first of them was, in this run. */
+  failingSince: Date | null;
   /** An attempt of this run had an unknown outcome. */
   mayHaveArrived: boolean;
   claims: number;
@@ -35,7 +37,7 @@ export async function lockNotifications(client: PoolClient, ids: string[]): Prom
     name: 'lock-notifications',
     text: `
       SELECT id, client_id AS "clientId", user_id AS "userId", type, status, reason, token, on_ambiguous AS "onAmbiguous", failures,
-        may_have_arrived AS "mayHaveArrived", claims,
+        failing_since AS "failingSince", may_have_arrived AS "mayHaveArrived", claims,
         due_at AS "dueAt", expires_at AS "expiresAt",
         EXISTS (SELECT FROM content c WHERE c.notification_id = notification.id) AS "hasContent", coalesce(lease_until > now(), false) AS "isLeased",
         coalesce(lease_until <= now(), false) AS "isExpired", now() AS now
@@ -180,6 +182,8 @@ const APPLY = `
     SET status = change.status, reason = change.reason, lease_until = NULL, version = n.version + change."isEvent"::integer, updated_at = now(),
       -- A replay begins a new run.
       failures = CASE change.event WHEN 'REPLAYED' THEN 0 ELSE n.failures + change."usedUp"::integer END,
+      failing_since = CASE
+        WHEN change.event = 'REPLAYED' THEN NULL WHEN change."usedUp" THEN coalesce(n.failing_since, now()) ELSE n.failing_since END,
       attempts_before = CASE change.event WHEN 'REPLAYED' THEN n.attempts ELSE n.attempts_before END,
       may_have_arrived = change.event <> 'REPLAYED' AND (n.may_have_arrived OR change.class IS NOT DISTINCT FROM 'unknown'),
       claims = CASE WHEN change."isGiveBack" THEN n.claims ELSE 0 END,

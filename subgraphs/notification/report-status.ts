@@ -44,7 +44,7 @@ export type ReportResult = {
 
 export type ReportDependencies = {
   pool: Pool;
-  schedule: RetrySchedule;
+  schedules: Record<NotificationType, RetrySchedule>;
   counters: Counters;
   /** Called after the commit of changes that put rows into the outbox. */
   onQueued: () => void;
@@ -121,7 +121,7 @@ async function takeRound(
       if (row === undefined || row.type !== type || !mayReport(viewer, row)) return notFound(report);
       return report.attempt === null
         ? judgeLegacy(report, row)
-        : judge(report.attempt, row, attempts.get(`${id}:${report.attempt.token}`), deps.schedule);
+        : judge(report.attempt, row, attempts.get(`${id}:${report.attempt.token}`), deps.schedules[type]);
     });
 
     const taken = verdicts.flatMap(({ change }) => (change === null ? [] : [change]));

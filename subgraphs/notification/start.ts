@@ -70,7 +70,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
     );
     const reports = {
       pool,
-      schedule: config.retry,
+      schedules: config.retry,
       counters,
       onQueued: () => {
         relay.wake('email');

@@ -100,7 +100,7 @@ export async function sweepOnce(deps: ReportDependencies & { log: Logger }): Pro
       const attempt = attempts.get(`${row.id}:${row.token}`);
       // An attempt of this lease whose outcome counted already left the notification due again: that was another claim.
       if (attempt === undefined || attempt.appliedAt !== null) return giveBack(row);
-      return toChange(row, row.token, outcomeOf(attempt), true, deps.schedule);
+      return toChange(row, row.token, outcomeOf(attempt), true, deps.schedules[row.type]);
     });
     await applyChanges(client, swept);
     return swept;

@@ -38,8 +38,6 @@ const SETTINGS = {
   PROVIDER_TIMEOUT_SECONDS: '2',
   RETRY_BASE_SECONDS: '1',
   RETRY_CAP_SECONDS: '3',
-  // Faults must not end a notification: only the provider's word and onAmbiguous may.
-  RETRY_MAX_ATTEMPTS: '50',
   BREAKER_RESET_SECONDS: '1',
   WORKER_CONCURRENCY: '10',
   LOG_LEVEL: 'info',

@@ -1,10 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import type { OutcomeClass } from '../../contracts/report.ts';
+import { readConfig } from '../../subgraphs/notification/config.ts';
 import { decide, type Decision, type Outcome, type Standing } from '../../subgraphs/notification/decide.ts';
 
 const NOW = new Date('2026-11-23T12:00:00Z');
-const schedule = { baseSeconds: 60, capSeconds: 3_600, maxAttempts: 12 };
-const fresh: Standing = { onAmbiguous: 'resend', failures: 0, mayHaveArrived: false, expiresAt: null };
+const schedule = { baseSeconds: 60, capSeconds: 3_600, giveUpSeconds: 86_400 };
+const fresh: Standing = {
+  onAmbiguous: 'resend',
+  failures: 0,
+  failingSince: null,
+  mayHaveArrived: false,
+  expiresAt: null,
+};
 
 const decideOn = (
   outcome: Partial<Outcome> & { class: OutcomeClass },
@@ -14,6 +21,43 @@ const decideOn = (
   decide({ ...fresh, ...standing }, { reason: null, retryAfterSeconds: null, ...outcome }, schedule, NOW, random);
 
 const inSeconds = (seconds: number) => new Date(NOW.getTime() + seconds * 1_000);
+const EXHAUSTED = { failures: 20, failingSince: inSeconds(-86_400) };
+
+describe('as it is configured when nothing is set', () => {
+  const { retry } = readConfig({
+    NOTIFICATIONS_DATABASE_URL: 'postgresql://localhost/notifications_db',
+    AMQP_URL: 'amqp://localhost',
+    USER_SECRET: 'x'.repeat(16),
+    TEMPLATE_SECRET: 'x'.repeat(16),
+    NOTIFICATION_SECRET: 'x'.repeat(16),
+  });
+
+  /** @returns when the tries of a notification are that always fails, in seconds after the first */
+  function triesOf(type: 'email' | 'push', jitter: () => number): number[] {
+    const tries = [0];
+    for (let failures = 0; ; failures += 1) {
+      const at = tries.at(-1) ?? 0;
+      const standing = { ...fresh, failures, failingSince: failures === 0 ? null : NOW };
+      const outcome = { class: 'transient', reason: null, retryAfterSeconds: null } as const;
+      const decision = decide(standing, outcome, retry[type], inSeconds(at), jitter());
+      if (decision.status !== 'pending') return tries;
+      tries.push(at + decision.delayMs / 1_000);
+    }
+  }
+
+  test.each([
+    ['email', 24, 60],
+    ['push', 4, 10],
+  ] as const)('a try of %s that always fails is repeated for %i h, whatever the jitter', (type, hours, base) => {
+    const runs = [triesOf(type, () => 1), ...Array.from({ length: 200 }, () => triesOf(type, Math.random))];
+    for (const tries of runs) {
+      expect(tries[1]).toBeLessThanOrEqual(base);
+      expect(tries.at(-1)).toBeCloseTo(hours * 3_600, 0);
+      expect(tries.length).toBeGreaterThan(10);
+      expect(tries.length).toBeLessThan(100);
+    }
+  });
+});
 
 describe('what an outcome means', () => {
   test.each<[OutcomeClass, string | null, Partial<Standing>, Decision]>([
@@ -51,10 +95,17 @@ describe('the schedule', () => {
   test.each<[OutcomeClass, string]>([
     ['transient', 'RETRIES_EXHAUSTED'],
     ['unknown', 'OUTCOME_UNKNOWN'],
-  ])('the twelfth failure, %s, is the last, and ends it as %s', (outcome, reason) => {
-    expect(decideOn({ class: outcome }, { failures: 10 }).status).toBe('pending');
-    expect(decideOn({ class: outcome }, { failures: 11 })).toEqual({ status: 'failed', reason });
-    expect(decideOn({ class: outcome }, { failures: 50 })).toEqual({ status: 'failed', reason });
+  ])('a day after the first failure %s is the last, and ends it as %s', (outcome, reason) => {
+    const failing = (seconds: number) => ({ failures: 10, failingSince: inSeconds(-seconds) });
+    expect(decideOn({ class: outcome }, failing(86_400 - 100))).toMatchObject({ status: 'pending', delayMs: 100_000 });
+    expect(decideOn({ class: outcome }, failing(86_400))).toEqual({ status: 'failed', reason });
+    expect(decideOn({ class: outcome }, failing(100_000))).toEqual({ status: 'failed', reason });
+  });
+
+  test('the last try waits for as long as the provider asks too', () => {
+    const last = { failures: 10, failingSince: inSeconds(10 - 86_400) };
+    const decision = decideOn({ class: 'transient', retryAfterSeconds: 60 }, last);
+    expect(decision).toMatchObject({ status: 'pending', delayMs: 60_000 });
   });
 
   test.each([
@@ -87,7 +138,7 @@ describe('the deadline', () => {
   });
 
   test.each<[OutcomeClass, Partial<Standing>]>([
-    ['transient', { failures: 11 }],
+    ['transient', EXHAUSTED],
     ['transient', { expiresAt: inSeconds(30) }],
     ['not_sent', { expiresAt: inSeconds(5) }],
     ['configuration', { expiresAt: inSeconds(30) }],
@@ -97,7 +148,7 @@ describe('the deadline', () => {
   });
 
   test('uses up the tries before it looks at the deadline', () => {
-    const decision = decideOn({ class: 'transient' }, { failures: 11, expiresAt: inSeconds(-1) });
+    const decision = decideOn({ class: 'transient' }, { ...EXHAUSTED, expiresAt: inSeconds(-1) });
     expect(decision).toEqual({ status: 'failed', reason: 'RETRIES_EXHAUSTED' });
   });
 });

@@ -50,6 +50,8 @@ CREATE TABLE notification (
   attempts_before INTEGER NOT NULL DEFAULT 0,
   -- Attempts that used up one try of the retry schedule.
   failures INTEGER NOT NULL DEFAULT 0,
+  -- When the first of them in this run was: the schedule's end counts from here.
+  failing_since TIMESTAMPTZ,
   -- An attempt of this run had an unknown outcome: whatever comes now, nobody can say that it was not delivered.
   may_have_arrived BOOLEAN NOT NULL DEFAULT false,
   address TEXT,
