@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { DeleteUserDocument, NotificationDocument, UserDocument } from '../client/generated/operations.ts';
 import { preferencesKey } from '../contracts/preferences.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { startUser } from '../subgraphs/user/start.ts';
-import { begin, expireLease, giveBack } from './as-worker.ts';
-import { givenSent, givenTemplate, givenUser, mailsOf, readNotification } from './given.ts';
+import { takeAll } from './amqp.ts';
+import { begin, claim, expireLease, giveBack, startAttempt } from './as-worker.ts';
+import { givenSent, givenTemplate, givenUser, mailsOf, readNotification, sendBody } from './given.ts';
 import { expectProblem } from './problem.ts';
 import { startPrivateRedis, type PrivateRedis } from './services.ts';
 import { hasServices, startHerald, type Herald } from './start.ts';
@@ -51,6 +53,25 @@ async function findText(text: string): Promise<string[]> {
   }
   return found;
 }
+
+/** Lends a connection for what holds locks. */
+async function withConnection<T>(work: (connection: pg.Client) => Promise<T>): Promise<T> {
+  const [row] = await sql('SELECT current_database() AS name');
+  const url = new URL(inject('postgresUrl'));
+  url.pathname = `/${row?.['name']}`;
+  const connection = new pg.Client({ connectionString: url.href });
+  await connection.connect();
+  return work(connection).finally(() => connection.end());
+}
+
+/** Whether such a statement waits for a lock. */
+const isWaiting = async (part: string) =>
+  (
+    await sql(
+      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'`,
+      part,
+    )
+  ).length > 0;
 
 const readCached = async (url: string, user: string): Promise<unknown> => {
   const redis = new Redis(url);
@@ -129,17 +150,81 @@ describe('a user who is deleted', () => {
     const report = (id: string, status: string, attempt: object) =>
       herald.rest('POST', '/api/v1/email/status/', { notification_id: id, status, attempt });
     await report(sent, 'delivered', { token: tokens[0], class: 'accepted' });
-    await report(gone, 'pending', { token: tokens[1], class: 'transient' });
+    const said = [{ target: email, class: 'transient', reason: `${email} is busy` }];
+    await report(gone, 'pending', {
+      token: tokens[1],
+      class: 'transient',
+      reason: `450 ${email} is busy`,
+      results: said,
+    });
     await expireLease(herald, lost);
     await giveBack(herald, lost);
     await sql(`INSERT INTO outbox (notification_id, key, priority, due_at) VALUES ($1, 'email', 5, now())`, lost);
     await herald.startPart('email');
     for (const id of [gone, lost]) {
       await until(async () => (await read(id)).status === 'failed', SLOW);
-      expect(await read(id)).toMatchObject({ reason: 'REJECTED', attempts: 1 });
+      expect(await read(id)).toMatchObject({ reason: 'CANCELLED', attempts: 1 });
       expect(await mailsOf(herald, id)).toEqual([]);
     }
     expect(await read(sent)).toMatchObject({ status: 'delivered' });
+    expect(await findText(email)).toEqual([]);
+    if (hasServices) expect(await takeAll(herald.amqpUrl, herald.names.queues.failed)).toEqual([]);
+  });
+
+  test('whose mail a worker holds: what it keeps says nothing of them, and it opens no further attempt', async () => {
+    await herald.stopPart('email');
+    const { email, user } = await givenPerson();
+    const [kept, claimed] = [await givenMail(user), await givenMail(user)];
+    const token = await begin(herald, kept);
+    const other = await claim(herald, claimed);
+    await deleteUser(user);
+    await told();
+    const outcome = { notification_id: kept, token, class: 'transient', reason: email, results: [{ target: email }] };
+    const keep = await herald.sql('worker', 'SELECT id FROM keep_outcomes($1)', [JSON.stringify([outcome])]);
+    expect(keep).toEqual([{ id: kept }]);
+    expect(await startAttempt(herald, claimed, other ?? 0)).toBeUndefined();
+    expect(await findText(email)).toEqual([]);
+    await herald.startPart('email');
+  });
+
+  test('gets nothing of a send that had read of them before, and it is stored nowhere', async () => {
+    const { email, user } = await givenPerson();
+    const sending = await withConnection(async (connection) => {
+      // The first step of an erasure, as slow as it can be.
+      await connection.query('BEGIN; LOCK TABLE erased_user IN EXCLUSIVE MODE');
+      const sent = herald.rest('POST', '/api/v1/notifications/', sendBody(user, template, { send_at: inAnHour() }));
+      await until(() => isWaiting('INSERT INTO request_key'));
+      await connection.query('INSERT INTO erased_user (user_id) VALUES ($1)', [user]);
+      await connection.query('COMMIT');
+      return sent;
+    });
+    expectProblem(sending, 404, ['user_id']);
+    expect(await findText(email)).toEqual([]);
+    expect(await sql('SELECT FROM notification WHERE user_id = $1', user)).toEqual([]);
+  });
+
+  test('is erased only after a send of theirs that is being stored', async () => {
+    const { email, user } = await givenPerson();
+    const body = sendBody(user, template, { send_at: inAnHour() });
+    const { status, body: sent } = await withConnection(async (connection) => {
+      // The send's own statement has begun, and waits to see who takes its key.
+      await connection.query('BEGIN');
+      await connection.query(
+        `INSERT INTO request_key (client_id, request_id, hash, hash_version, notification_id)
+         VALUES ('admin', $1, '', 1, gen_random_uuid())`,
+        [body.request_id],
+      );
+      const sending = herald.rest('POST', '/api/v1/notifications/', body);
+      await until(() => isWaiting('INSERT INTO request_key'));
+      await deleteUser(user);
+      await until(() => isWaiting('LOCK TABLE erased_user'));
+      await connection.query('ROLLBACK');
+      return sending;
+    });
+    expect(status).toBe(202);
+    await told(SLOW);
+    expect(await findText(email)).toEqual([]);
+    expect(await read(sent.notification_id)).toMatchObject({ status: 'failed', reason: 'CANCELLED' });
   });
 });
 

@@ -63,7 +63,7 @@ async function findTargets(
     case 'unknowable':
       return 'unknowable';
     case 'gone':
-      return withoutAttempt('permanent', 'the user was deleted');
+      return ended('CANCELLED');
     case 'known':
       if (!known[claim.type]) return ended('PREFERENCE_DISABLED');
       if (known.contactVersion !== claim.contactVersion) return readdress(claim, message, deps);

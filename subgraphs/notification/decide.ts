@@ -12,6 +12,8 @@ export type Standing = {
   /** An earlier attempt of this run had an unknown outcome. */
   mayHaveArrived: boolean;
   expiresAt: Date | null;
+  /** The user was deleted: nothing is sent to them any more. */
+  isErased: boolean;
 };
 
 export type Outcome = { class: OutcomeClass; reason: string | null; retryAfterSeconds: number | null };
@@ -37,6 +39,18 @@ const CONFIGURATION_DELAY_MS = 30_000;
  * @param random a number from 0 to 1, for the jitter
  */
 export function decide(
+  standing: Standing,
+  outcome: Outcome,
+  schedule: RetrySchedule,
+  now: Date,
+  random: number,
+): Decision {
+  const decision = decideForLiving(standing, outcome, schedule, now, random);
+  if (!standing.isErased || decision.status === 'delivered') return decision;
+  return givenUp({ mayHaveArrived: standing.mayHaveArrived || outcome.class === 'unknown' }, 'CANCELLED');
+}
+
+function decideForLiving(
   standing: Standing,
   outcome: Outcome,
   schedule: RetrySchedule,

@@ -26,6 +26,8 @@ export type LockedRow = {
   dueAt: Date;
   expiresAt: Date | null;
   hasContent: boolean;
+  /** The user was deleted: no word about them is written any more. */
+  isErased: boolean;
   /** The database's clock, the only one that counts. */
   now: Date;
 };
@@ -39,7 +41,9 @@ export async function lockNotifications(client: PoolClient, ids: string[]): Prom
       SELECT id, client_id AS "clientId", user_id AS "userId", type, status, reason, token, on_ambiguous AS "onAmbiguous", failures,
         failing_since AS "failingSince", may_have_arrived AS "mayHaveArrived", claims,
         due_at AS "dueAt", expires_at AS "expiresAt",
-        EXISTS (SELECT FROM content c WHERE c.notification_id = notification.id) AS "hasContent", coalesce(lease_until > now(), false) AS "isLeased",
+        EXISTS (SELECT FROM content c WHERE c.notification_id = notification.id) AS "hasContent",
+        EXISTS (SELECT FROM erased_user e WHERE e.user_id = notification.user_id FOR KEY SHARE) AS "isErased",
+        coalesce(lease_until > now(), false) AS "isLeased",
         coalesce(lease_until <= now(), false) AS "isExpired", now() AS now
       FROM notification WHERE id = ANY ($1::uuid[]) AND id BETWEEN $2 AND $3
       ORDER BY id FOR UPDATE`,
@@ -107,6 +111,7 @@ export type Change = {
   attempt: ({ token: number } & AttemptOutcome) | null;
   /** The message to failed.queue goes out with this change. */
   isDeadLetter: boolean;
+  isErased: boolean;
 };
 
 export type AttemptOutcome = {
@@ -131,6 +136,7 @@ export const changeOf = (row: LockedRow): Omit<Change, 'status' | 'event'> => ({
   error: null,
   attempt: null,
   isDeadLetter: false,
+  isErased: row.isErased,
 });
 
 /** Writes status, attempt, timeline, feed and outbox of many notifications at once; their rows must be locked. */
@@ -164,10 +170,11 @@ const flatten = ({ attempt, ...change }: Change) => ({
   ...change,
   token: attempt?.token ?? null,
   class: attempt?.class ?? null,
-  error: attempt?.reason ?? change.error,
+  // A provider's words may name the address.
+  error: change.isErased ? null : (attempt?.reason ?? change.error),
   retryAfterSeconds: attempt?.retryAfterSeconds ?? null,
   providerMessageId: attempt?.providerMessageId ?? null,
-  results: attempt?.results ?? null,
+  results: change.isErased ? null : (attempt?.results ?? null),
   suppressionId: attempt?.class === 'address_dead' ? uuidv7() : null,
 });
 
@@ -175,7 +182,7 @@ const APPLY = `
   WITH change AS (
     SELECT * FROM json_to_recordset($1) AS c (
       id uuid, status text, "previousStatus" text, reason text, event text, by text, why text, "delayMs" double precision,
-      "usedUp" boolean, "isEvent" boolean, "isGiveBack" boolean, "isDeadLetter" boolean,
+      "usedUp" boolean, "isEvent" boolean, "isGiveBack" boolean, "isDeadLetter" boolean, "isErased" boolean,
       token integer, class text, error text, "retryAfterSeconds" integer, "providerMessageId" text, results json, "suppressionId" uuid)),
   changed AS (
     UPDATE notification n
@@ -195,7 +202,7 @@ const APPLY = `
     UPDATE attempt a
     SET finished_at = coalesce(a.finished_at, clock_timestamp()), class = change.class, reason = change.error,
       retry_after_seconds = change."retryAfterSeconds", provider_message_id = change."providerMessageId",
-      results = coalesce(change.results, a.results), applied_at = clock_timestamp()
+      results = CASE WHEN NOT change."isErased" THEN coalesce(change.results, a.results) END, applied_at = clock_timestamp()
     FROM change WHERE a.notification_id = change.id AND a.token = change.token
       -- The claim's last one; those before it were closed when it was opened.
       AND a.number = (SELECT max(last.number) FROM attempt last WHERE last.notification_id = change.id AND last.token = change.token)

@@ -160,7 +160,8 @@ export function judge(
   attempt: AttemptRow | undefined,
   schedule: RetrySchedule,
 ): Verdict {
-  const { token, ...outcome } = report;
+  const { token, ...said } = report;
+  const outcome = row.isErased ? { ...said, reason: null, results: null } : said;
   const take = (): Verdict => {
     const change = toChange(row, token, outcome, attempt !== undefined, schedule);
     return { code: 200, status: change.status, message: null, change, keep: null };

@@ -72,6 +72,8 @@ async function accept(
       return { kind: 'sent', notification: toNotification(row, acceptance.at), duplicate: false };
     case 'known':
       return answerKnown(store, send, acceptance);
+    case 'no_user':
+      return noSuchUser;
     case 'failed':
       throw new Error('PostgreSQL refused the notification', { cause: acceptance.error });
   }
@@ -99,7 +101,7 @@ function toRow(
   links: UnsubscribeLinks,
   { clientId, correlationId }: { clientId: string; correlationId: string },
 ): NewNotification | Refusal {
-  if (recipient === null) return refuse('NOT_FOUND', 'userId: there is no such user', 'userId', 'NOT_FOUND');
+  if (recipient === null) return noSuchUser;
   if (template === null)
     return refuse('NOT_FOUND', 'templateCode: there is no such template', 'templateCode', 'NOT_FOUND');
 
@@ -138,6 +140,8 @@ function toRow(
     correlationId,
   };
 }
+
+const noSuchUser = refuse('NOT_FOUND', 'userId: there is no such user', 'userId', 'NOT_FOUND');
 
 /** The row as it stands right after its commit. */
 const toNotification = (row: NewNotification, at: Date): NotificationRow => ({

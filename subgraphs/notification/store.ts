@@ -94,7 +94,7 @@ async function acceptBatch(pool: Pool, sends: NewNotification[]): Promise<Accept
   return sends.map((send) => {
     const outcome = outcomes.get(nameOf(send));
     if (outcome === undefined) throw new Error(`the request key ${nameOf(send)} was neither inserted nor found`);
-    if (outcome.kind === 'failed') return outcome;
+    if (outcome.kind === 'failed' || outcome.kind === 'no_user') return outcome;
     const isNew = outcome.kind === 'new' && firstOfKey.get(nameOf(send)) === send;
     return isNew ? outcome : { ...outcome, kind: 'known' };
   });
@@ -123,18 +123,23 @@ async function insertOrFindOnce(pool: Pool, sends: NewNotification[]): Promise<M
   let rest = sends;
   // A key whose first insert commits while ours waits for it is in neither answer; the second look finds it.
   for (let look = 0; rest.length > 0 && look < MAX_LOOKS; look += 1) {
-    const { rows } = await pool.query<RequestKey & { id: string; hash: Buffer; at: Date | null }>({
+    const { rows } = await pool.query<AcceptedRow>({
       name: 'accept',
       text: ACCEPT,
       values: [JSON.stringify(rest)],
     });
-    for (const { id, hash, at, ...key } of rows) {
-      outcomes.set(nameOf(key), at === null ? { kind: 'known', id, hash } : { kind: 'new', id, hash, at });
-    }
+    for (const row of rows) outcomes.set(nameOf(row), toAcceptance(row));
     rest = rest.filter((send) => !outcomes.has(nameOf(send)));
   }
   return outcomes;
 }
+
+function toAcceptance({ id, hash, at }: AcceptedRow): Acceptance {
+  if (id === null || hash === null) return { kind: 'no_user' };
+  return at === null ? { kind: 'known', id, hash } : { kind: 'new', id, hash, at };
+}
+
+type AcceptedRow = RequestKey & { id: string | null; hash: Buffer | null; at: Date | null };
 
 const MAX_LOOKS = 5;
 const DEADLOCK = '40P01';
@@ -147,9 +152,11 @@ const ACCEPT = `
       id uuid, "clientId" text, "requestId" text, hash text, type text, "userId" uuid, "templateCode" text,
       "templateVersion" integer, locale text, priority smallint, "onAmbiguous" text, "sendAt" timestamptz,
       "expiresAt" timestamptz, sensitive boolean, address text, "contactVersion" integer, message text, metadata text, "correlationId" text)),
+  -- Deleted after the send had read of them. See erased_user.
+  gone AS (SELECT e.user_id FROM erased_user e JOIN send ON e.user_id = send."userId" FOR KEY SHARE OF e),
   key AS (
     INSERT INTO request_key (client_id, request_id, hash, hash_version, notification_id)
-    SELECT "clientId", "requestId", decode(hash, 'hex'), 1, id FROM send ORDER BY "clientId" COLLATE "C", "requestId" COLLATE "C"
+    SELECT "clientId", "requestId", decode(hash, 'hex'), 1, id FROM send WHERE "userId" NOT IN (TABLE gone) ORDER BY "clientId" COLLATE "C", "requestId" COLLATE "C"
     ON CONFLICT DO NOTHING
     RETURNING notification_id, client_id, request_id, hash),
   fresh AS (SELECT send.* FROM send JOIN key ON key.notification_id = send.id),
@@ -177,7 +184,11 @@ const ACCEPT = `
   SELECT key.client_id AS "clientId", key.request_id AS "requestId", key.notification_id AS id, key.hash, now() AS at FROM key
   UNION ALL
   SELECT k.client_id, k.request_id, k.notification_id, k.hash, NULL
-  FROM request_key k JOIN send ON k.client_id = send."clientId" AND k.request_id = send."requestId"`;
+  FROM request_key k JOIN send ON k.client_id = send."clientId" AND k.request_id = send."requestId"
+  UNION ALL
+  SELECT "clientId", "requestId", NULL, NULL, NULL FROM send
+  WHERE "userId" IN (TABLE gone) AND NOT EXISTS (
+    SELECT FROM request_key k WHERE k.client_id = send."clientId" AND k.request_id = send."requestId")`;
 
 /** Neither part may contain a control character, so this is unambiguous. */
 const nameOf = ({ clientId, requestId }: RequestKey) => `${clientId}\n${requestId}`;
@@ -212,6 +223,8 @@ export type NewNotification = RequestKey & {
 export type Acceptance =
   | { kind: 'new'; id: string; hash: Buffer; at: Date }
   | { kind: 'known'; id: string; hash: Buffer }
+  /** The user was deleted meanwhile. */
+  | { kind: 'no_user' }
   | { kind: 'failed'; error: unknown };
 
 export type NotificationRow = Prisma.NotificationGetPayload<object>;

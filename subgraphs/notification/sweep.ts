@@ -15,6 +15,7 @@ import {
   type Change,
   type LockedRow,
 } from './outcomes.ts';
+import { USER_DELETED } from './erase-user.ts';
 import { requeueLong } from './outbox.ts';
 import { toChange, type ReportDependencies } from './report-status.ts';
 
@@ -141,6 +142,7 @@ const caseOf = ({ attempt, status }: Change) => {
 
 function giveBack(row: LockedRow): Change {
   const isPoison = row.claims >= MAX_CLAIMS;
+  if (row.isErased) return { ...changeOf(row), ...givenUp(row, 'CANCELLED'), event: 'CANCELLED', why: USER_DELETED };
   return {
     ...changeOf(row),
     status: isPoison ? 'failed' : 'pending',

@@ -11,6 +11,7 @@ const fresh: Standing = {
   failingSince: null,
   mayHaveArrived: false,
   expiresAt: null,
+  isErased: false,
 };
 
 const decideOn = (
@@ -76,6 +77,21 @@ describe('what an outcome means', () => {
     ['not_sent', null, { failures: 11 }, { status: 'pending', delayMs: 5_000, usedUp: false }],
   ])('%s with reason %s and %o', (outcome, reason, standing, decision) => {
     expect(decideOn({ class: outcome, reason }, standing)).toEqual(decision);
+  });
+});
+
+describe('what an outcome means for a user who was deleted', () => {
+  test.each<[OutcomeClass, Partial<Standing>, Decision]>([
+    ['accepted', {}, { status: 'delivered' }],
+    ['permanent', {}, { status: 'failed', reason: 'CANCELLED' }],
+    ['address_dead', {}, { status: 'failed', reason: 'CANCELLED' }],
+    ['transient', {}, { status: 'failed', reason: 'CANCELLED' }],
+    ['configuration', {}, { status: 'failed', reason: 'CANCELLED' }],
+    ['not_sent', {}, { status: 'failed', reason: 'CANCELLED' }],
+    ['transient', { mayHaveArrived: true }, { status: 'failed', reason: 'OUTCOME_UNKNOWN' }],
+    ['unknown', {}, { status: 'failed', reason: 'OUTCOME_UNKNOWN' }],
+  ])('%s and %o', (outcome, standing, decision) => {
+    expect(decideOn({ class: outcome }, { ...standing, isErased: true })).toEqual(decision);
   });
 });
 

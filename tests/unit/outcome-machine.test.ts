@@ -92,6 +92,7 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
     dueAt: new Date(now),
     expiresAt: expiresInSeconds === null ? null : new Date(now + expiresInSeconds * 1_000),
     hasContent: true,
+    isErased: false,
   } as Omit<LockedRow, 'isLeased' | 'isExpired' | 'now'>;
   let run = { ends: 0, wasUnknown: false };
 

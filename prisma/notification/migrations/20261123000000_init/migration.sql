@@ -206,6 +206,14 @@ CREATE TABLE feedback_seen (
 );
 CREATE INDEX feedback_seen_age ON feedback_seen USING brin (seen_at);
 
+-- Users who were deleted: nothing is accepted for them any more, and of what was, no word about them is kept.
+-- Whoever writes such words reads this with FOR KEY SHARE, and erase-user.ts inserts under an EXCLUSIVE lock of the table. So a
+-- transaction either sees the user here or has ended before the erasure looks for what there is to erase.
+CREATE TABLE erased_user (
+  user_id UUID NOT NULL PRIMARY KEY,
+  at TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+
 -- How the workers see their providers.
 CREATE TABLE provider_state (
   worker TEXT NOT NULL,
@@ -404,7 +412,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
       WHEN EXISTS (
         SELECT FROM suppression s WHERE s.type = n.type AND s.user_id = n.user_id
           AND (s.template_code IS NULL OR s.template_code = n.template_code)) THEN 'SUPPRESSED'
-      WHEN NOT EXISTS (SELECT FROM content WHERE content.notification_id = n.id) THEN 'ERASED'
+      WHEN EXISTS (SELECT FROM erased_user e WHERE e.user_id = n.user_id)
+        OR NOT EXISTS (SELECT FROM content WHERE content.notification_id = n.id) THEN 'ERASED'
     END AS refused
     FROM notification n JOIN wanted ON wanted.id = n.id AND wanted.token = n.token
     WHERE n.status = 'pending' AND n.lease_until > now()
@@ -445,7 +454,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   SELECT mine.id, mine.token, extended.attempts, mine.refused FROM mine LEFT JOIN extended ON extended.id = mine.id
 $$;
 
--- Keeps outcomes that could not be reported, in the attempt they belong to; the sweeper applies them.
+-- Keeps outcomes that could not be reported, in the attempt they belong to; the sweeper applies them. Of a deleted user's only the class.
 -- Each item: {notification_id, token, class, reason, retry_after_seconds, provider_message_id, results}. Returns those kept.
 CREATE FUNCTION keep_outcomes(outcomes JSON)
 RETURNS TABLE (id UUID, token INTEGER)
@@ -454,12 +463,17 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT * FROM json_to_recordset(outcomes) AS g (
       notification_id UUID, token INTEGER, class TEXT, reason TEXT, retry_after_seconds INTEGER, provider_message_id TEXT, results JSON)),
   open_attempt AS (
-    SELECT a.notification_id, a.number FROM attempt a JOIN given USING (notification_id, token)
+    SELECT a.notification_id, a.number,
+      EXISTS (
+        SELECT FROM notification n JOIN erased_user e ON e.user_id = n.user_id WHERE n.id = a.notification_id FOR KEY SHARE OF e
+      ) AS is_erased
+    FROM attempt a JOIN given USING (notification_id, token)
     WHERE a.finished_at IS NULL
     ORDER BY a.notification_id, a.number FOR UPDATE OF a)
   UPDATE attempt a
-  SET finished_at = clock_timestamp(), class = given.class, reason = given.reason,
-    retry_after_seconds = given.retry_after_seconds, provider_message_id = given.provider_message_id, results = given.results
+  SET finished_at = clock_timestamp(), class = given.class, reason = CASE WHEN NOT is_erased THEN given.reason END,
+    retry_after_seconds = given.retry_after_seconds, provider_message_id = given.provider_message_id,
+    results = CASE WHEN NOT is_erased THEN given.results END
   FROM open_attempt, given
   WHERE a.notification_id = open_attempt.notification_id AND a.number = open_attempt.number
     AND given.notification_id = a.notification_id AND given.token = a.token
