@@ -6,6 +6,9 @@ import { STATUS_OF } from './refusal.ts';
 /** The extensions a caller may see; everything else a subgraph or Apollo adds stays inside. */
 const SHOWN = ['code', 'field', 'errors', 'retryAfterSeconds'] as const;
 
+/** What a caller is told of an error that nobody expected. */
+export const UNEXPECTED = 'something went wrong here; the request id finds it in the log';
+
 /** GraphQL's own verdicts on a document: the caller's fault, shown as they are. */
 const DOCUMENT_FAULTS = new Set([
   'GRAPHQL_PARSE_FAILED',
@@ -30,7 +33,7 @@ export const createErrorMask =
 
     log.error({ err: causeOf(error), path }, 'unexpected error in a GraphQL operation');
     return {
-      message: 'something went wrong here; the request id finds it in the log',
+      message: UNEXPECTED,
       path,
       extensions: { code: 'INTERNAL' },
     };

@@ -55,6 +55,8 @@ describe('many over GraphQL', { timeout: 60_000 }, () => {
       [500, { change: { templateCode: 'no/such' }, code: 'NOT_FOUND', field: 'templateCode' }],
       [501, { change: { priority: 11 }, code: 'BAD_USER_INPUT', field: 'priority' }],
       [502, { change: { variables: {} }, code: 'UNPROCESSABLE', field: 'variables.name' }],
+      [503, { change: { sendAt: '0000-01-01T00:00:00Z' }, code: 'BAD_USER_INPUT', field: 'sendAt' }],
+      [504, { change: { expiresAt: '0000-12-31T23:59:59Z' }, code: 'BAD_USER_INPUT', field: 'expiresAt' }],
       [999, { change: { requestId: '' }, code: 'BAD_USER_INPUT', field: 'requestId' }],
     ]);
     const { before, inputs, results } = await until(async () => {
@@ -143,16 +145,47 @@ describe('many over REST', { timeout: 60_000 }, () => {
     expect(body[5].notification_id).toBe(body[2].notification_id);
   });
 
-  test.each<[string, () => unknown[], string]>([
-    ['none', () => [], ''],
-    ['1,001', () => many(1_001, () => toBody()), ''],
-    ['one without a type', () => [toBody(), toBody({ notification_type: undefined })], '1.notification_type'],
-    ['one with an unknown field', () => [toBody({ colour: 'red' })], '0.colour'],
-    ['one without a request_id', () => [toBody(), toBody({ request_id: undefined })], '1.request_id'],
-    ['one that is no object', () => [toBody(), 'ada'], '1'],
-  ])('an array of %s is refused as a whole', async (_, make, field) => {
+  test.each<[string, unknown, string]>([
+    ['without a type', { notification_type: undefined }, 'notification_type'],
+    ['with an unknown field', { colour: 'red' }, 'colour'],
+    ['without a request_id', { request_id: undefined }, 'request_id'],
+    ['with a priority beyond all numbers', { priority: 2 ** 40 }, 'priority'],
+    ['with a time that is none', { send_at: 'tomorrow' }, 'send_at'],
+    ['with half a time', { send_at: '2026-11-23T10:00Z' }, 'send_at'],
+    ['with a time before all times', { send_at: '0000-01-01T00:00:00Z' }, 'send_at'],
+    ['that is no object', 'ada', ''],
+  ])('an item %s fails alone', async (_, change, field) => {
     const before = await countStored();
-    expectProblem(await herald.rest('POST', SEND, make()), 400, [field]);
+    const faulty = typeof change === 'object' ? toBody(change ?? {}) : change;
+    const bodies = [toBody(), faulty, toBody()];
+    const { status, body } = await herald.rest('POST', SEND, bodies);
+    expect(status).toBe(202);
+    expect(body).toMatchObject([
+      { status: 'pending' },
+      { status: 400, code: 'BAD_USER_INPUT', field, message: expect.stringContaining(field) },
+      { status: 'pending' },
+    ]);
+    expect(await countStored()).toBe(before + 2);
+    expect(await herald.rest('POST', SEND, [faulty])).toMatchObject({ status: 202, body: [{ status: 400, field }] });
+  });
+
+  test('one that PostgreSQL refuses fails alone, with what little can be said', async () => {
+    await herald.sql('notification', `ALTER TABLE content ADD CONSTRAINT story CHECK (metadata->>'odd' IS NULL)`);
+    const before = await countStored();
+    const { status, body } = await herald.rest('POST', SEND, [toBody(), toBody({ metadata: { odd: 1 } }), toBody()]);
+    expect(status).toBe(202);
+    const refused = { status: 500, code: 'INTERNAL', field: null, message: expect.stringContaining('request id') };
+    expect(body).toMatchObject([{ status: 'pending' }, refused, { status: 'pending' }]);
+    expect(await countStored()).toBe(before + 2);
+    await herald.sql('notification', 'ALTER TABLE content DROP CONSTRAINT story');
+  });
+
+  test.each<[string, () => unknown[]]>([
+    ['none', () => []],
+    ['1,001', () => many(1_001, () => toBody())],
+  ])('an array of %s is refused as a whole', async (_, make) => {
+    const before = await countStored();
+    expectProblem(await herald.rest('POST', SEND, make()), 400, ['']);
     expect(await countStored()).toBe(before);
   });
 });

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { NOTIFICATION_TYPES } from '../../contracts/jobs.ts';
 import { MAX_REPORTS, MAX_REPORTS_BYTES, statusReportSchema } from '../../contracts/report.ts';
-import { isRefusal, refuse, STATUS_OF, type RefusalCode } from '../../platform/refusal.ts';
+import { isRefusal, refuse, STATUS_OF, type Fault, type Refusal, type RefusalCode } from '../../platform/refusal.ts';
+import { alone } from '../../platform/rest/faults.ts';
 import { route, type RestRoute } from '../../platform/rest/route.ts';
 import { toCamelKeys, toSnakePath } from '../../platform/rest/spelling.ts';
 import * as bodies from './bodies.ts';
@@ -17,7 +18,7 @@ const noSuchNotification = refuse('NOT_FOUND', 'there is no such notification');
 export const routes: RestRoute[] = [
   route<
     operations.SendNotificationMutation & operations.SendNotificationsMutation,
-    bodies.SendBody | bodies.SendBody[]
+    bodies.SendBody | (bodies.SendBody | Refusal)[]
   >({
     method: 'POST',
     path: '/api/v1/notifications/',
@@ -27,29 +28,27 @@ export const routes: RestRoute[] = [
       (Array.isArray(body) ? operations.SendNotificationsDocument : operations.SendNotificationDocument).toString(),
     body: (body) =>
       Array.isArray(body)
-        ? z.array(bodies.sendSchema).min(1, 'must have 1 to 1000 items').max(MAX_SENDS, 'must have 1 to 1000 items')
+        ? z
+            .array(alone(bodies.sendSchema))
+            .min(1, 'must have 1 to 1000 items')
+            .max(MAX_SENDS, 'must have 1 to 1000 items')
         : bodies.sendSchema,
     toVariables: ({ body, headers }) => {
       if (!Array.isArray(body)) {
         const input = bodies.toSendInput(body, headers['idempotency-key']);
         return isRefusal(input) ? input : { input };
       }
-      // One key can't name many sends.
-      const inputs = body.map((item) => bodies.toSendInput(item, undefined));
-      const refusedAt = inputs.findIndex(isRefusal);
-      if (refusedAt !== -1)
-        return refuse('BAD_USER_INPUT', `${refusedAt}.requestId is required`, `${refusedAt}.requestId`, 'REQUIRED');
-      return { inputs };
+      const inputs = body.map(toItem).filter((item) => !isRefusal(item));
+      return inputs.length === 0 ? null : { inputs };
     },
-    toAnswer: ({ sendNotification, sendNotifications }) => {
-      if (sendNotifications === undefined) return { status: 202, body: toSentBody(sendNotification) };
+    toAnswer: ({ sendNotification, sendNotifications = [] }, { body }) => {
+      if (!Array.isArray(body)) return { status: 202, body: toSentBody(sendNotification) };
+      const results = sendNotifications.values();
       return {
         status: 202,
-        body: sendNotifications.map((result) =>
-          result.notification
-            ? toSentBody({ duplicate: result.duplicate, notification: result.notification })
-            : toRefusedBody(result.error),
-        ),
+        body: body
+          .map(toItem)
+          .map((item) => (isRefusal(item) ? toRefusedBody(item) : toItemBody(results.next().value))),
       };
     },
   }),
@@ -198,15 +197,23 @@ const toSentBody = ({ notification, duplicate }: operations.SendNotificationMuta
   duplicate,
 });
 
+/** One of many: its input, or why it has none. One Idempotency-Key can't name many sends. */
+const toItem = (item: bodies.SendBody | Refusal) => (isRefusal(item) ? item : bodies.toSendInput(item, undefined));
+
+const toItemBody = (result: operations.SendNotificationsMutation['sendNotifications'][number] | undefined) =>
+  result?.notification
+    ? toSentBody({ duplicate: result.duplicate, notification: result.notification })
+    : toRefusedBody({ code: 'INTERNAL', message: '', ...result?.error });
+
 /** One that was refused, its field in the caller's spelling. */
-const toRefusedBody = (error: operations.SendNotificationsMutation['sendNotifications'][number]['error']) => {
-  const given = error?.field ?? null;
+const toRefusedBody = (error: { code: string; message: string; field?: string | null; faults?: Fault[] }) => {
+  const given = error.field ?? error.faults?.[0]?.field ?? null;
   const field = given === null ? null : toSnakePath(given);
   return {
-    status: STATUS_OF[error?.code as RefusalCode],
-    code: error?.code,
+    status: STATUS_OF[error.code as RefusalCode] ?? 500,
+    code: error.code,
     field,
-    message: given === null || field === null ? error?.message : error?.message.replaceAll(given, field),
+    message: given === null || field === null ? error.message : error.message.replaceAll(given, field),
   };
 };
 

@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { GraphQLFormattedError } from 'graphql';
-import type { z } from 'zod';
 import { refuseTooDeep } from '../json-depth.ts';
 import { isRefusal, type Fault } from '../refusal.ts';
 import type { Viewer } from '../trust.ts';
 import { sendProblem } from '../problem.ts';
 import type { RestRequest, RestRoute } from './route.ts';
+import { toFaults } from './faults.ts';
 import { toCamelKeys, toSnakeKeys, toSnakePath } from './spelling.ts';
 
 /** Runs one GraphQL operation through the process's own pipeline. */
@@ -63,7 +63,8 @@ async function answer(
   const variables = route.toVariables(read.request);
   if (isRefusal(variables)) return sendProblem(reply, toProblem(variables));
 
-  const { data, errors } = await execute(operation, variables, { viewer, requestId: request.id });
+  const { data, errors } =
+    variables === null ? NOTHING : await execute(operation, variables, { viewer, requestId: request.id });
   const [error] = errors;
   if (error !== undefined) return sendProblem(reply, toProblem({ message: error.message, ...error.extensions }));
 
@@ -71,6 +72,9 @@ async function answer(
   if (isRefusal(answered)) return sendProblem(reply, toProblem(answered));
   return reply.code(answered.status).send(toSnakeKeys(answered.body));
 }
+
+/** The answer to no operation. */
+const NOTHING = { data: {}, errors: [] };
 
 type Read = { request: RestRequest } | { detail: string; faults: Fault[] };
 
@@ -90,40 +94,16 @@ function readRequest(route: RestRoute, request: FastifyRequest): Read {
     const schema = typeof route.body === 'function' ? route.body(request.body) : route.body;
     const parsed = schema.safeParse(request.body);
     if (parsed.success) body = toCamelKeys(parsed.data);
-    else faults.push(...parsed.error.issues.flatMap((issue) => toFaults(issue, request.body)));
+    else faults.push(...toFaults(parsed.error, request.body));
   }
   let query: unknown = request.query;
   if (route.query !== undefined) {
     const parsed = route.query.safeParse(query);
     if (parsed.success) query = parsed.data;
-    else faults.push(...parsed.error.issues.flatMap((issue) => toFaults(issue, request.query)));
+    else faults.push(...toFaults(parsed.error, request.query));
   }
   if (faults.length > 0) return { detail: faults.map((fault) => fault.message).join('; '), faults };
   return { request: { params, query: query as Record<string, string>, headers: request.headers, body: body as never } };
-}
-
-function toFaults(issue: z.core.$ZodIssue, input: unknown): Fault[] {
-  const path = issue.path.join('.');
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => {
-      const field = path === '' ? key : `${path}.${key}`;
-      return { field, code: 'UNKNOWN_FIELD', message: `${field} is not a field of this request` };
-    });
-  }
-  if (path === '')
-    return [
-      {
-        field: '',
-        code: 'INVALID',
-        message: issue.code === 'invalid_type' ? `the body must be a JSON ${issue.expected}` : issue.message,
-      },
-    ];
-  const given = issue.path.reduce<unknown>(
-    (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
-    input,
-  );
-  if (given === undefined) return [{ field: path, code: 'REQUIRED', message: `${path} is required` }];
-  return [{ field: path, code: 'INVALID', message: `${path}: ${issue.message}` }];
 }
 
 /** A refusal, or the same as a GraphQL error's message and extensions. */

@@ -17,8 +17,11 @@ export type RestRoute = {
   /** The most bytes of a body, where the server's own limit does not fit. */
   bodyLimit?: number;
   query?: z.ZodType;
-  /** The operation's variables. `body` has passed `route.body`, its keys in camelCase. */
-  toVariables(request: RestRequest): Record<string, unknown> | Refusal;
+  /**
+   * The operation's variables. `body` has passed `route.body`, its keys in camelCase. Null: there is nothing to ask, and `toAnswer`
+   * answers from the request alone.
+   */
+  toVariables(request: RestRequest): Record<string, unknown> | Refusal | null;
   /** Keys of the answer's body are turned into snake_case. */
   toAnswer(data: never, request: RestRequest): RestAnswer | Refusal;
 };
@@ -36,7 +39,7 @@ export type RestRequest = {
 /** Keeps the type of each route's answer while the table stays one list. */
 export const route = <Data, Body = undefined>(
   definition: Omit<RestRoute, 'toVariables' | 'toAnswer'> & {
-    toVariables(request: Omit<RestRequest, 'body'> & { body: Body }): Record<string, unknown> | Refusal;
+    toVariables(request: Omit<RestRequest, 'body'> & { body: Body }): Record<string, unknown> | Refusal | null;
     toAnswer(data: Data, request: Omit<RestRequest, 'body'> & { body: Body }): RestAnswer | Refusal;
   },
 ): RestRoute => definition;

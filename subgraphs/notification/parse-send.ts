@@ -68,12 +68,20 @@ function faultsOf(input: SendNotificationInput): Fault[] {
     templateCode: faultOfLine(input.templateCode, { max: 200 }),
     priority: priority == null || (priority >= 1 && priority <= 10) ? null : 'must be a number from 1 to 10',
     locale: locale == null ? null : faultOfLocale(locale),
+    sendAt: faultOfMoment(input.sendAt),
+    expiresAt: faultOfMoment(input.expiresAt),
   };
   const bad = badStringIn(input.variables ?? {}, 'variables') ?? badStringIn(input.metadata ?? {}, 'metadata');
   if (bad !== null) faults[bad] = 'must be valid Unicode without NUL';
   return Object.entries(faults).flatMap(([field, fault]) =>
     fault === null ? [] : [{ field, code: 'INVALID', message: `${field} ${fault}` }],
   );
+}
+
+/** RFC 3339 has a year 0, PostgreSQL has none. */
+function faultOfMoment(moment: Date | null | undefined): string | null {
+  const year = moment?.getUTCFullYear() ?? 1;
+  return year >= 1 && year <= 9_999 ? null : 'must lie in the years 1 to 9999';
 }
 
 /** Over the fields that are set, keys sorted at every depth: spelling and order don't matter. */

@@ -9,8 +9,10 @@ import {
   type Status,
   type TargetResult,
 } from '../../contracts/report.ts';
+import type { Logger } from '../../platform/logger.ts';
+import { UNEXPECTED } from '../../platform/mask-error.ts';
 import type { Pool } from '../../platform/postgres.ts';
-import { isRefusal, orThrow, refuse, toGraphQLError } from '../../platform/refusal.ts';
+import { orThrow, refuse, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
 import { requireScope } from '../../platform/require-scope.ts';
 import { isUuid, toStorable } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
@@ -28,7 +30,7 @@ import { recordFeedback } from './record-feedback.ts';
 import { REPLAY_LIMIT, replayNotification, replayNotifications } from './replay-notifications.ts';
 import { reportStatus, type Report, type ReportDependencies } from './report-status.ts';
 import { sendNotification } from './send-notification.ts';
-import { sendNotifications } from './send-notifications.ts';
+import { sendNotifications, type Failed } from './send-notifications.ts';
 import type { NotificationRow, NotificationStore } from './store.ts';
 import { findSuppressions, suppress } from './suppressions.ts';
 import type { UnsubscribeLinks } from './unsubscribe-link.ts';
@@ -41,6 +43,7 @@ export type ResolverDependencies = {
   cursors: Cursors;
   links: UnsubscribeLinks;
   reports: ReportDependencies;
+  log: Logger;
   onAccepted: (type: NotificationType) => void;
 };
 
@@ -122,13 +125,9 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         requireScope(context.viewer, 'notifications:send');
         const results = orThrow(await sendNotifications(deps, inputs, context));
         return results.map((result) =>
-          isRefusal(result)
-            ? {
-                notification: null,
-                duplicate: false,
-                error: { code: result.code, message: result.message, field: result.faults[0]?.field },
-              }
-            : { ...result, error: null },
+          result.kind === 'sent'
+            ? { ...result, error: null }
+            : { notification: null, duplicate: false, error: toSendError(result) },
         );
       },
       cancelNotification: async (_, { id, reason }, { viewer }) => {
@@ -239,6 +238,11 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     },
   };
 };
+
+const toSendError = (result: Refusal | Failed): graph.SendNotificationError =>
+  result.kind === 'failed'
+    ? { code: 'INTERNAL', message: UNEXPECTED }
+    : { code: result.code, message: result.message, field: result.faults[0]?.field };
 
 const toReport = ({ notificationId, status, error, attempt }: graph.StatusReportInput): Report => ({
   notificationId,

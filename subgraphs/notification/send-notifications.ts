@@ -1,3 +1,4 @@
+import type { Logger } from '../../platform/logger.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import type { SignedContext } from '../../platform/trust.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
@@ -5,14 +6,27 @@ import { sendNotification, type SendDependencies, type Sent } from './send-notif
 
 export const MAX_SENDS = 1_000;
 
-/** Accepts up to 1,000 at once; each has its own result, in order. They travel in the same batches as single sends. */
+/** One that this service or PostgreSQL could not take, for a reason that nobody expected. */
+export type Failed = { kind: 'failed' };
+
+/**
+ * Accepts up to 1,000 at once; each has its own result, in order. They travel in the same batches as single sends. The others are
+ * stored by then, so not even an error of ours that one meets fails them all.
+ */
 export async function sendNotifications(
-  deps: SendDependencies,
+  deps: SendDependencies & { log: Logger },
   inputs: readonly SendNotificationInput[],
   context: SignedContext,
-): Promise<(Sent | Refusal)[] | Refusal> {
+): Promise<(Sent | Refusal | Failed)[] | Refusal> {
   if (inputs.length === 0 || inputs.length > MAX_SENDS) {
     return refuse('BAD_USER_INPUT', `inputs must have 1 to ${MAX_SENDS} items`, 'inputs', 'INVALID');
   }
-  return Promise.all(inputs.map((input) => sendNotification(deps, input, context)));
+  return Promise.all(
+    inputs.map((input) =>
+      sendNotification(deps, input, context).catch((error: unknown): Failed => {
+        deps.log.error({ err: error, requestId: context.requestId }, 'one of many sends met an unexpected error');
+        return { kind: 'failed' };
+      }),
+    ),
+  );
 }

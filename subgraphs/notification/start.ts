@@ -92,6 +92,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
         cursors: createCursors(config.secret),
         links: createUnsubscribeLinks(config.secret, config.publicUrl),
         reports,
+        log,
         onAccepted: (type) => {
           counters.accepted.inc({ type });
           relay.wake(type);
