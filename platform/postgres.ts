@@ -14,6 +14,8 @@ export function createPool(connectionString: string, { max, log }: { max: number
     max,
     connectionTimeoutMillis: 5_000,
     query_timeout: 15_000,
+    // What nobody waits for any more must not go on in the server, and hold its locks.
+    statement_timeout: 15_000,
     // A process that freezes inside a transaction must not hold its locks.
     idle_in_transaction_session_timeout: 15_000,
   });
@@ -51,7 +53,7 @@ export async function withTransaction<T>(pool: Pool, work: (client: PoolClient) 
 }
 
 /**
- * Whether an error says that PostgreSQL can't be reached or went away, so that the statement's outcome is unknown;
+ * Whether an error says that PostgreSQL can't be reached, went away or takes too long, so that the statement's outcome is unknown;
  * not that it refused the statement.
  */
 export function isConnectionLost(error: unknown): boolean {
@@ -59,7 +61,7 @@ export function isConnectionLost(error: unknown): boolean {
   if (
     'code' in error &&
     typeof error.code === 'string' &&
-    /^(08|57P|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(error.code)
+    /^(08|57P|57014|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(error.code)
   )
     return true;
   return /Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect|Query read timeout/.test(

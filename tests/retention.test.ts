@@ -3,6 +3,7 @@ import { readConfig } from '../subgraphs/notification/config.ts';
 import { ConfigError } from '../platform/env.ts';
 import { CancelNotificationDocument } from '../client/generated/operations.ts';
 import { givenSent, givenTemplate, givenUser, readNotification } from './given.ts';
+import { isWaiting, withConnection } from './locks.ts';
 import { startHerald, type Herald } from './start.ts';
 import { until } from './until.ts';
 
@@ -64,6 +65,33 @@ describe('months of notifications', () => {
     );
     expect(await dropOld()).toBe(0);
     await sql('DELETE FROM outbox WHERE notification_id = $1', ended);
+    expect(await dropOld()).toBe(1);
+  });
+
+  test('are made and dropped without holding anybody up behind an idle reader', async () => {
+    const old = await givenOld('2019-06-15T00:00:00Z');
+    await withConnection(herald, async (reader) => {
+      await reader.query('BEGIN; SELECT FROM notification, feed LIMIT 1');
+      await sql(`SELECT ensure_month('2019-07-15'), ensure_feed_partition(77000000)`);
+      await expect(dropOld()).rejects.toThrow('lock timeout');
+      expect(await isKept(old)).toBe(true);
+      await reader.query('COMMIT');
+    });
+    expect(await dropOld()).toBe(2);
+  });
+
+  test('stay when a replay was quicker than the drop', async () => {
+    const replayed = await givenOld('2019-08-15T00:00:00Z');
+    const dropped = await withConnection(herald, async (connection) => {
+      await connection.query('BEGIN');
+      await connection.query(`UPDATE notification SET status = 'pending', reason = NULL WHERE id = $1`, [replayed]);
+      const dropping = dropOld();
+      await until(() => isWaiting(herald, 'SELECT drop_old_months'));
+      await connection.query('COMMIT');
+      return dropping;
+    });
+    expect(dropped).toBe(0);
+    await sql(`UPDATE notification SET status = 'delivered' WHERE id = $1`, replayed);
     expect(await dropOld()).toBe(1);
   });
 

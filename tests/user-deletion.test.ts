@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
-import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { DeleteUserDocument, NotificationDocument, UserDocument } from '../client/generated/operations.ts';
 import { preferencesKey } from '../contracts/preferences.ts';
@@ -9,6 +8,7 @@ import { startUser } from '../subgraphs/user/start.ts';
 import { takeAll } from './amqp.ts';
 import { begin, claim, expireLease, giveBack, startAttempt } from './as-worker.ts';
 import { givenSent, givenTemplate, givenUser, mailsOf, readNotification, sendBody } from './given.ts';
+import { isWaiting, withConnection } from './locks.ts';
 import { expectProblem } from './problem.ts';
 import { startPrivateRedis, type PrivateRedis } from './services.ts';
 import { hasServices, startHerald, type Herald } from './start.ts';
@@ -53,25 +53,6 @@ async function findText(text: string): Promise<string[]> {
   }
   return found;
 }
-
-/** Lends a connection for what holds locks. */
-async function withConnection<T>(work: (connection: pg.Client) => Promise<T>): Promise<T> {
-  const [row] = await sql('SELECT current_database() AS name');
-  const url = new URL(inject('postgresUrl'));
-  url.pathname = `/${row?.['name']}`;
-  const connection = new pg.Client({ connectionString: url.href });
-  await connection.connect();
-  return work(connection).finally(() => connection.end());
-}
-
-/** Whether such a statement waits for a lock. */
-const isWaiting = async (part: string) =>
-  (
-    await sql(
-      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'`,
-      part,
-    )
-  ).length > 0;
 
 const readCached = async (url: string, user: string): Promise<unknown> => {
   const redis = new Redis(url);
@@ -189,11 +170,11 @@ describe('a user who is deleted', () => {
 
   test('gets nothing of a send that had read of them before, and it is stored nowhere', async () => {
     const { email, user } = await givenPerson();
-    const sending = await withConnection(async (connection) => {
+    const sending = await withConnection(herald, async (connection) => {
       // The first step of an erasure, as slow as it can be.
       await connection.query('BEGIN; LOCK TABLE erased_user IN EXCLUSIVE MODE');
       const sent = herald.rest('POST', '/api/v1/notifications/', sendBody(user, template, { send_at: inAnHour() }));
-      await until(() => isWaiting('INSERT INTO request_key'));
+      await until(() => isWaiting(herald, 'INSERT INTO request_key'));
       await connection.query('INSERT INTO erased_user (user_id) VALUES ($1)', [user]);
       await connection.query('COMMIT');
       return sent;
@@ -206,7 +187,7 @@ describe('a user who is deleted', () => {
   test('is erased only after a send of theirs that is being stored', async () => {
     const { email, user } = await givenPerson();
     const body = sendBody(user, template, { send_at: inAnHour() });
-    const { status, body: sent } = await withConnection(async (connection) => {
+    const { status, body: sent } = await withConnection(herald, async (connection) => {
       // The send's own statement has begun, and waits to see who takes its key.
       await connection.query('BEGIN');
       await connection.query(
@@ -215,9 +196,9 @@ describe('a user who is deleted', () => {
         [body.request_id],
       );
       const sending = herald.rest('POST', '/api/v1/notifications/', body);
-      await until(() => isWaiting('INSERT INTO request_key'));
+      await until(() => isWaiting(herald, 'INSERT INTO request_key'));
       await deleteUser(user);
-      await until(() => isWaiting('LOCK TABLE erased_user'));
+      await until(() => isWaiting(herald, 'LOCK TABLE erased_user'));
       await connection.query('ROLLBACK');
       return sending;
     });

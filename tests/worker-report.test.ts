@@ -250,6 +250,7 @@ test("a worker's role claims, starts and keeps, and can do nothing else", async 
     `UPDATE notification SET status = 'delivered'`,
     'DELETE FROM outbox',
     'SELECT ensure_partitions()',
+    'SELECT drop_old_months(0)',
     'CREATE TABLE mine ()',
   ]) {
     await expect(herald.sql('worker', statement), statement).rejects.toThrow(/permission denied/);

@@ -14,7 +14,7 @@ export type Retention = {
 };
 
 const EVERY_MS = 3_600_000;
-/** While PostgreSQL is away. */
+/** While PostgreSQL is away or its tables are locked. */
 const AGAIN_MS = 5_000;
 const BATCH = 1_000;
 /** Far longer than any provider repeats an event. */
@@ -40,7 +40,7 @@ export async function startRetention(deps: {
   };
   const turn = async () => {
     try {
-      await pool.query('SELECT ensure_partitions()');
+      await pool.query(ENSURE_PARTITIONS);
       await purge(deps, () => stopped);
       schedule(EVERY_MS);
     } catch (error) {
@@ -49,14 +49,14 @@ export async function startRetention(deps: {
       schedule(delayMs);
     }
   };
-  await pool.query('SELECT ensure_partitions()').then(
+  await pool.query(ENSURE_PARTITIONS).then(
     () => schedule(EVERY_MS),
     (error: unknown) => {
-      if (!isConnectionLost(error)) {
+      if (!isForNow(error)) {
         const why = error instanceof Error ? error.message : String(error);
         throw new Error(`notifications_db is not ready: ${why}. Run "npm run db:migrate"`, { cause: error });
       }
-      log.warn({ err: error }, 'PostgreSQL is away; trying again until it comes');
+      log.warn({ err: error }, 'PostgreSQL is away, or somebody holds its tables; trying again until it comes');
       schedule(AGAIN_MS);
     },
   );
@@ -68,6 +68,13 @@ export async function startRetention(deps: {
     },
   };
 }
+
+const ENSURE_PARTITIONS = 'SELECT ensure_partitions(), ensure_feed_partitions()';
+
+/** PostgreSQL is away, or somebody held a lock for longer than others should wait behind us. */
+const isForNow = (error: unknown) =>
+  isConnectionLost(error) || (error instanceof Error && 'code' in error && error.code === LOCK_NOT_AVAILABLE);
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /** Removes everything that is too old, in small transactions. Several processes may do it at once. */
 export async function purge(

@@ -238,22 +238,33 @@ LANGUAGE sql IMMUTABLE STRICT AS $$
   SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$;
 
+-- Makes one partition, unless it is there. A table made as a partition would lock its parent against everybody, and one idle reader
+-- would hold up all others behind it; made by itself and attached, it stands in nobody's way.
+CREATE FUNCTION ensure_partition(parent TEXT, part TEXT, lowest TEXT, beyond TEXT) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  IF to_regclass(format('%I', part)) IS NOT NULL THEN
+    RETURN;
+  END IF;
+  PERFORM set_config('lock_timeout', '500ms', true);
+  EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL EXCLUDING IDENTITY)', part, parent);
+  EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, part, lowest, beyond);
+  IF parent = 'notification' THEN
+    -- Room on each page, so that a lease update stays on it.
+    EXECUTE format('ALTER TABLE %I SET (fillfactor = 80)', part);
+  END IF;
+END $$;
+
 -- Makes the partitions of the month that a moment lies in.
 CREATE FUNCTION ensure_month(moment TIMESTAMPTZ) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
   month TIMESTAMPTZ := date_trunc('month', moment, 'UTC');
-  suffix TEXT := to_char(month AT TIME ZONE 'UTC', '_YYYY_MM');
   parent TEXT;
 BEGIN
   FOREACH parent IN ARRAY ARRAY['notification', 'content', 'attempt', 'timeline'] LOOP
-    EXECUTE format(
-      'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-      parent || suffix, parent, uuid_floor(month), uuid_floor(month + interval '1 month'));
-    IF parent = 'notification' THEN
-      -- Room on each page, so that a lease update stays on it.
-      EXECUTE format('ALTER TABLE %I SET (fillfactor = 80)', parent || suffix);
-    END IF;
+    PERFORM ensure_partition(parent, parent || to_char(month AT TIME ZONE 'UTC', '_YYYY_MM'),
+      uuid_floor(month)::text, uuid_floor(month + interval '1 month')::text);
   END LOOP;
 END $$;
 
@@ -269,27 +280,40 @@ END $$;
 
 SELECT ensure_partitions();
 
+-- Whether anything in a month is pending or still to be published.
+CREATE FUNCTION is_month_needed(suffix TEXT) RETURNS BOOLEAN
+LANGUAGE plpgsql AS $$
+DECLARE
+  month TIMESTAMPTZ := to_timestamp(suffix || ' UTC', '_YYYY_MM TZ');
+  is_pending BOOLEAN;
+BEGIN
+  EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE status = ''pending'')', 'notification' || suffix) INTO is_pending;
+  RETURN is_pending OR EXISTS (
+    SELECT FROM outbox WHERE notification_id >= uuid_floor(month) AND notification_id < uuid_floor(month + interval '1 month'));
+END $$;
+
 -- Drops months older than so many, each only when nothing in it is pending or still to be published. Returns how many.
 CREATE FUNCTION drop_old_months(keep INTEGER) RETURNS INTEGER
 LANGUAGE plpgsql AS $$
 DECLARE
   oldest TEXT := to_char(date_trunc('month', now(), 'UTC') - make_interval(months => keep), '_YYYY_MM');
   month TEXT;
-  start TIMESTAMPTZ;
-  is_needed BOOLEAN;
   dropped INTEGER := 0;
 BEGIN
   PERFORM pg_advisory_xact_lock(7201126);
-  -- Dropping waits for every reader; rather the next hour than a queue behind it.
-  SET LOCAL lock_timeout = '1s';
+  -- Dropping waits for every reader, and everybody behind it; so rather the next hour. It is less than deadlock_timeout, so that
+  -- nobody else is the one who gives up.
+  PERFORM set_config('lock_timeout', '500ms', true);
   FOR month IN
     SELECT right(c.relname, 8) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'notification'::regclass AND right(c.relname, 8) < oldest ORDER BY 1
   LOOP
-    start := to_timestamp(month || ' UTC', '_YYYY_MM TZ');
-    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE status = ''pending'')', 'notification' || month) INTO is_needed;
-    CONTINUE WHEN is_needed OR EXISTS (
-      SELECT FROM outbox WHERE notification_id >= uuid_floor(start) AND notification_id < uuid_floor(start + interval '1 month'));
+    CONTINUE WHEN is_month_needed(month);
+    LOCK TABLE ONLY notification, ONLY content, ONLY attempt, ONLY timeline IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE %I, %I, %I, %I IN ACCESS EXCLUSIVE MODE',
+      'notification' || month, 'content' || month, 'attempt' || month, 'timeline' || month);
+    -- A replay may have been quicker.
+    CONTINUE WHEN is_month_needed(month);
     EXECUTE format('DROP TABLE %I, %I, %I, %I', 'notification' || month, 'content' || month, 'attempt' || month, 'timeline' || month);
     dropped := dropped + 1;
   END LOOP;
@@ -298,14 +322,21 @@ END $$;
 
 -- Makes the feed's partition that holds a number, a million numbers each.
 CREATE FUNCTION ensure_feed_partition(number BIGINT) RETURNS void
+LANGUAGE sql AS $$
+  SELECT ensure_partition('feed', 'feed_' || number / 1000000, (number / 1000000 * 1000000)::text, ((number / 1000000 + 1) * 1000000)::text)
+$$;
+
+-- Makes the feed's partitions for the next three million numbers. Call it at start and hourly.
+CREATE FUNCTION ensure_feed_partitions() RETURNS void
 LANGUAGE plpgsql AS $$
-DECLARE
-  part BIGINT := number / 1000000;
 BEGIN
-  IF to_regclass(format('feed_%s', part)) IS NULL THEN
-    EXECUTE format('CREATE TABLE %I PARTITION OF feed FOR VALUES FROM (%s) TO (%s)', 'feed_' || part, part * 1000000, (part + 1) * 1000000);
-  END IF;
+  -- As number_events does, so that not both make one.
+  PERFORM pg_advisory_xact_lock(7201129);
+  PERFORM ensure_feed_partition(greatest((SELECT max(seq) FROM feed), floor) + ahead * 1000000)
+  FROM feed_state, generate_series(0, 3) AS ahead;
 END $$;
+
+SELECT ensure_feed_partitions();
 
 -- Numbers the oldest status changes that wait, without holes, and returns them. Only one caller at a time does; the others get
 -- nothing. It must run in a transaction of its own: the numbers are the order in which readers see them.
@@ -318,6 +349,7 @@ BEGIN
     RETURN;
   END IF;
   SELECT greatest((SELECT max(seq) FROM feed), floor) INTO head FROM feed_state;
+  -- They are there, unless nobody has called ensure_feed_partitions for millions of events.
   PERFORM ensure_feed_partition(head + 1);
   PERFORM ensure_feed_partition(head + most);
   RETURN QUERY
@@ -518,6 +550,6 @@ EXCEPTION
   WHEN duplicate_object OR unique_violation THEN NULL;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION claim_jobs, start_attempts, keep_outcomes, release_claims, unreachable_targets, note_provider FROM PUBLIC;
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO herald_worker;
 GRANT EXECUTE ON FUNCTION claim_jobs, start_attempts, keep_outcomes, release_claims, unreachable_targets, note_provider TO herald_worker;
