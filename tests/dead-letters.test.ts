@@ -185,6 +185,26 @@ describe.skipIf(!hasServices)('dead letters', () => {
       expect((await readNotification(herald, elsewhere.id)).status).toBe('failed');
     });
 
+    test('many by filter go on behind those that can not be sent again, which are counted out by name', async () => {
+      const { user, ids } = await givenFailed(4);
+      await herald.sql('notification', 'DELETE FROM content WHERE notification_id = ANY ($1)', [ids.slice(0, 2)]);
+      const refused = ids.slice(0, 2).map((notificationId) => ({ notificationId, code: 'CONTENT_GONE' }));
+      expect(await replayMany({ userId: user }, { limit: 2 })).toMatchObject({ replayed: 2, refused, hasMore: false });
+    });
+
+    test('many by filter keep to their rate over several calls', async () => {
+      const { user } = await givenFailed(6);
+      await herald.stopPart('email');
+      await replayMany({ userId: user }, { perSecond: 4, limit: 3 });
+      const { lastDueAt } = await replayMany({ userId: user }, { perSecond: 4, limit: 3 });
+      const rows = await sql(`SELECT due_at FROM notification WHERE user_id = $1 ORDER BY due_at`, user);
+      const times = rows.map((row) => row['due_at'].getTime());
+      for (const [place, time] of times.slice(1).entries()) expect(time - times[place]).toBeGreaterThanOrEqual(249);
+      expect(Math.abs(new Date(String(lastDueAt)).getTime() - times.at(-1))).toBeLessThanOrEqual(1);
+      await herald.startPart('email');
+      await herald.drained();
+    });
+
     test('over REST it is the same', async () => {
       const { id, email } = await givenFailed();
       smtp.script(email, 'accept');

@@ -38,7 +38,7 @@ describe('two e-mail providers', { timeout: 30_000 }, () => {
       emailProviders: ['sendgrid', 'smtp'],
       providerEnv: { SENDGRID_API_KEY: sendgrid.apiKey, SENDGRID_BASE_URL: sendgrid.url },
       providerTimeoutMs: 500,
-      retry: { baseSeconds: 0.1, capSeconds: 0.2, maxAttempts: 3 },
+      retry: { baseSeconds: 0.1, capSeconds: 0.2, giveUpSeconds: 1 },
       breaker: { minSends: 1_000, resetMs: 500 },
     });
     template = await givenTemplate(herald);
@@ -209,7 +209,7 @@ describe('devices of three kinds', { timeout: 30_000 }, () => {
         ONESIGNAL_BASE_URL: onesignal.url,
       },
       providerTimeoutMs: 2_000,
-      retry: { baseSeconds: 0.1, capSeconds: 0.2, maxAttempts: 5 },
+      retry: { baseSeconds: 0.1, capSeconds: 0.2, giveUpSeconds: 30 },
       breaker: { minSends: 1_000 },
     });
     template = await givenTemplate(herald, {

@@ -31,7 +31,7 @@ beforeEach(async () => {
     type: 'email',
     gatewayUrl: `http://127.0.0.1:${port}`,
     apiKey: 'the-key-of-the-workers',
-    claims: createClaims(pool, 30),
+    claims: createClaims('email', pool, 30),
     log,
     signal: new AbortController().signal,
   });

@@ -1,5 +1,4 @@
-import type { FailureReason } from '../../contracts/failure-reason.ts';
-import { refuse, type Refusal } from '../../platform/refusal.ts';
+import { isRefusal, refuse, type Refusal } from '../../platform/refusal.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import type { Prisma } from '../../prisma/notification/generated/client.ts';
@@ -7,6 +6,9 @@ import type { NotificationFilter } from './generated/graphql.ts';
 import { idFloor } from './id-floor.ts';
 import { readPage, type Page } from './id-page.ts';
 import type { NotificationRow, NotificationStore } from './store.ts';
+
+/** How many one act on many takes. */
+const ACT_LIMIT = 1_000;
 
 /** One page of what a viewer may see, newest first. */
 export async function findNotifications(
@@ -22,19 +24,32 @@ export async function findNotifications(
   );
 }
 
-/** The ids that a filter fits, oldest first; without those that ended for the reason `except`. */
-export async function findIds(
+/** The failed ones that a filter fits, oldest first: the ids of those an act can be done on, and of those it can't. */
+export async function findFailed(
   store: NotificationStore,
   filter: NotificationFilter,
-  limit: number,
+  { limit, act }: { limit: number; act: 'replay' | 'discard' },
   viewer: Viewer,
-  except: FailureReason | null = null,
-): Promise<string[] | Refusal> {
-  const where = toWhere(filter, viewer);
+): Promise<{ kind: 'found'; ids: string[]; others: string[]; hasMore: boolean } | Refusal> {
+  if (limit < 1 || limit > ACT_LIMIT)
+    return refuse('BAD_USER_INPUT', `limit must be 1 to ${ACT_LIMIT}`, 'limit', 'INVALID');
+  const where = toWhere({ ...filter, status: 'FAILED' }, viewer);
   if (isRefusal(where)) return where;
-  const others = except === null ? {} : { NOT: { reason: except } };
-  return (await store.findMany({ AND: [where, others] }, 'asc', limit)).map((row) => row.id);
+  const idsOf = async (also: Prisma.NotificationWhereInput, take: number) =>
+    (await store.findMany({ AND: [where, also] }, 'asc', take)).map((row) => row.id);
+  // Those it can't be done on are the oldest: among the others each call would find them again, and nothing else.
+  const [ids, others] = await Promise.all([
+    idsOf(act === 'replay' ? replayable() : { NOT: { reason: 'DISCARDED' } }, limit + 1),
+    act === 'replay' ? idsOf({ NOT: replayable() }, limit) : [],
+  ]);
+  return { kind: 'found', ids: ids.slice(0, limit), others, hasMore: ids.length > limit };
 }
+
+/** As `refusalOf` in replay-notifications.ts, which has the last word. */
+const replayable = (): Prisma.NotificationWhereInput => ({
+  content: { isNot: null },
+  OR: [{ expiresAt: null }, { expiresAt: { gt: new Date() } }],
+});
 
 function toWhere(filter: NotificationFilter, viewer: Viewer): Prisma.NotificationWhereInput | Refusal {
   if (filter.userId != null && !isUuid(filter.userId))
@@ -55,5 +70,3 @@ function toWhere(filter: NotificationFilter, viewer: Viewer): Prisma.Notificatio
     },
   };
 }
-
-const isRefusal = (value: object): value is Refusal => 'kind' in value;

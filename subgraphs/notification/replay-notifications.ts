@@ -1,4 +1,4 @@
-import { withTransaction, type Pool } from '../../platform/postgres.ts';
+import { withTransaction, type Pool, type PoolClient } from '../../platform/postgres.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
@@ -6,8 +6,6 @@ import { noSuchNotification } from './cancel-notification.ts';
 import { maySee } from './may-see.ts';
 import { applyChanges, changeOf, lockNotifications, type LockedRow } from './outcomes.ts';
 
-/** How many one call takes, in transactions of 100. */
-export const REPLAY_LIMIT = 1_000;
 const BATCH = 100;
 
 export type Replayed = {
@@ -18,14 +16,15 @@ export type Replayed = {
 export type ReplayRefusal = 'NOT_FAILED' | 'CONTENT_GONE' | 'EXPIRED';
 
 /**
- * Sends failed notifications again, each as a new run. The rate cap needs no process that paces: the nth is simply due later.
- * Preference, suppression and address are checked when it is sent, as in every run.
- * @param perSecond how many become due in a second
+ * Sends failed notifications again, each as a new run. The rate cap needs no process that paces: the nth is simply due later, and a
+ * further call of the same viewer goes on behind the last one. Preference, suppression and address are checked when it is sent, as in
+ * every run.
+ * @param perSecond how many become due in a second; null: all at once
  */
 export async function replayNotifications(
   pool: Pool,
   ids: string[],
-  perSecond: number,
+  perSecond: number | null,
   reason: string | null,
   viewer: Viewer,
 ): Promise<Replayed> {
@@ -39,13 +38,15 @@ export async function replayNotifications(
         return code === null ? [] : [{ notificationId: row.id, code }];
       });
       const fit = visible.filter((row) => refusalOf(row) === null);
+      const gapMs = perSecond === null ? 0 : 1_000 / perSecond;
+      const startMs = gapMs === 0 ? 0 : await takeTurn(client, viewer, fit.length * gapMs);
       const changes = fit.map((row, place) => ({
         ...changeOf(row),
         status: 'pending' as const,
         event: 'REPLAYED' as const,
         by: viewer.id,
         why: reason,
-        delayMs: ((result.replayed.length + place) / perSecond) * 1_000,
+        delayMs: startMs + place * gapMs,
       }));
       if (changes.length > 0) await applyChanges(client, changes);
       result.refused.push(...refused);
@@ -57,6 +58,17 @@ export async function replayNotifications(
   return result;
 }
 
+/** Takes the next so many milliseconds of a viewer's replays. @returns when they begin, in milliseconds from now */
+async function takeTurn(client: PoolClient, viewer: Viewer, lengthMs: number): Promise<number> {
+  const { rows } = await client.query<{ start: number }>(
+    `INSERT INTO replay_pace AS pace (viewer_id, next_at) VALUES ($1, now() + $2 * interval '1 millisecond')
+     ON CONFLICT (viewer_id) DO UPDATE SET next_at = greatest(pace.next_at, now()) + $2 * interval '1 millisecond'
+     RETURNING extract(epoch FROM next_at - now())::float * 1000 - $2 AS start`,
+    [viewer.id, lengthMs],
+  );
+  return Math.ceil(rows[0]?.start ?? 0);
+}
+
 /** Replays one, now. */
 export async function replayNotification(
   pool: Pool,
@@ -65,7 +77,7 @@ export async function replayNotification(
   viewer: Viewer,
 ): Promise<{ kind: 'replayed' } | Refusal> {
   if (!isUuid(id)) return noSuchNotification;
-  const { replayed, refused } = await replayNotifications(pool, [id.toLowerCase()], 1, reason, viewer);
+  const { replayed, refused } = await replayNotifications(pool, [id.toLowerCase()], null, reason, viewer);
   if (replayed.length > 0) return { kind: 'replayed' };
   const code = refused[0]?.code;
   return code === undefined

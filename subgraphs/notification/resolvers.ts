@@ -20,14 +20,14 @@ import { cancelNotification } from './cancel-notification.ts';
 import type { Cursors } from './cursor.ts';
 import { discardNotification, discardNotifications } from './discard-notifications.ts';
 import { eraseUser } from './erase-user.ts';
-import { findIds, findNotifications } from './find-notifications.ts';
+import { findFailed, findNotifications } from './find-notifications.ts';
 import type * as graph from './generated/graphql.ts';
 import { toConnection } from './id-page.ts';
 import { maySee } from './may-see.ts';
 import type { Peers } from './peers.ts';
 import { readFeed } from './read-feed.ts';
 import { recordFeedback } from './record-feedback.ts';
-import { REPLAY_LIMIT, replayNotification, replayNotifications } from './replay-notifications.ts';
+import { replayNotification, replayNotifications } from './replay-notifications.ts';
 import { reportStatus, type Report, type ReportDependencies } from './report-status.ts';
 import { sendNotification } from './send-notification.ts';
 import { sendNotifications, type Failed } from './send-notifications.ts';
@@ -60,13 +60,6 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     const notification = await store.findNotification(id);
     if (notification === null) throw new Error(`the notification ${id} is gone`);
     return notification;
-  };
-  /** The ids for an act on many, and whether the filter fits more. */
-  const select = async (filter: graph.NotificationFilter, limit: number, viewer: Viewer, except?: FailureReason) => {
-    if (limit < 1 || limit > REPLAY_LIMIT)
-      throw toGraphQLError(refuse('BAD_USER_INPUT', `limit must be 1 to ${REPLAY_LIMIT}`, 'limit', 'INVALID'));
-    const ids = orThrow(await findIds(store, { ...filter, status: 'FAILED' }, limit + 1, viewer, except));
-    return { ids: ids.slice(0, limit), hasMore: ids.length > limit };
   };
 
   return {
@@ -145,14 +138,11 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         requireScope(viewer, 'notifications:manage');
         if (perSecond < 1)
           throw toGraphQLError(refuse('BAD_USER_INPUT', 'perSecond must be at least 1', 'perSecond', 'INVALID'));
-        const { ids, hasMore } = await select(
-          { ...filter, reasons: filter.reasons ?? REPLAYED_REASONS },
-          limit,
-          viewer,
-        );
+        const wanted = { ...filter, reasons: filter.reasons ?? REPLAYED_REASONS };
+        const { ids, others, hasMore } = orThrow(await findFailed(store, wanted, { limit, act: 'replay' }, viewer));
         const { replayed, refused, lastDueAt } = await replayNotifications(
           pool,
-          ids,
+          [...ids, ...others],
           perSecond,
           reason ?? null,
           viewer,
@@ -167,8 +157,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
       discardNotifications: async (_, { filter, reason, limit }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
-        // What is discarded already would be found again by each further call.
-        const { ids, hasMore } = await select(filter, limit, viewer, 'DISCARDED');
+        const { ids, hasMore } = orThrow(await findFailed(store, filter, { limit, act: 'discard' }, viewer));
         return { discarded: (await discardNotifications(pool, ids, reason, viewer)).length, hasMore };
       },
       suppress: async (_, { input }, { viewer }) => {

@@ -214,6 +214,12 @@ CREATE TABLE erased_user (
   at TIMESTAMPTZ NOT NULL DEFAULT now()
 );
 
+-- When the next of a viewer's replays by filter may become due, at the rate of the calls so far.
+CREATE TABLE replay_pace (
+  viewer_id TEXT NOT NULL PRIMARY KEY,
+  next_at TIMESTAMPTZ NOT NULL
+);
+
 -- How the workers see their providers.
 CREATE TABLE provider_state (
   worker TEXT NOT NULL,
