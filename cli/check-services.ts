@@ -18,16 +18,29 @@ export async function checkService(url: string): Promise<string> {
 
 /** The gateway must know the admin's key. */
 export async function checkAdminKey(gatewayUrl: string, key: string): Promise<string> {
-  const { status } = await ask(`${gatewayUrl}/graphql`, key, { query: '{ __typename }' });
-  if (status === 401) throw new Error('is refused: give the gateway and the caller the same ADMIN_API_KEY');
+  const response = await ask(`${gatewayUrl}/graphql`, key, { query: '{ __typename }' });
+  if (response.status === 401) throw new Error('is refused: give the gateway and the caller the same ADMIN_API_KEY');
+  const answer = (await response.json().catch(() => null)) as { data?: { __typename?: string } } | null;
+  if (answer?.data?.__typename !== 'Query') throw notHerald(gatewayUrl, response.status);
   return 'accepted';
 }
 
 /** An empty report changes nothing, and tells whether the key would be taken. */
 export async function checkWorkerKey(gatewayUrl: string, key: string): Promise<string> {
-  const { status } = await ask(`${gatewayUrl}/api/v1/email/status/`, key, []);
-  if (status === 401) throw new Error('is refused: give the gateway and the workers the same WORKER_API_KEY');
+  const response = await ask(`${gatewayUrl}/api/v1/email/status/`, key, []);
+  if (response.status === 401) throw new Error('is refused: give the gateway and the workers the same WORKER_API_KEY');
+  const answer = (await response.json().catch(() => null)) as { type?: string } | null;
+  if (response.status !== 400 || !answer?.type?.startsWith('urn:herald:')) throw notHerald(gatewayUrl, response.status);
   return 'accepted';
+}
+
+const notHerald = (url: string, status: number) =>
+  new Error(`what listens at ${url} answers ${status} and is not Herald's gateway: correct GATEWAY_URL`);
+
+/** The address in mails: RFC 8058 wants https, and the recipient's mail program must reach it. */
+export async function checkPublicUrl(url: string): Promise<string> {
+  if (new URL(url).protocol === 'https:') return 'https, as one-click unsubscribing needs';
+  throw new Error(`links in mails lead to ${url}: set PUBLIC_URL to the https:// address of the gateway`);
 }
 
 async function ask(url: string, key?: string, body?: unknown): Promise<Response> {

@@ -7,7 +7,7 @@ import { readConfig as readUser } from '../subgraphs/user/config.ts';
 import { checkProviders } from '../workers/check-providers.ts';
 import { readConfig as readWorker } from '../workers/config.ts';
 import { checkDatabase, checkRabbitmq, checkRedis } from './check-stores.ts';
-import { checkAdminKey, checkService, checkWorkerKey } from './check-services.ts';
+import { checkAdminKey, checkPublicUrl, checkService, checkWorkerKey } from './check-services.ts';
 
 /** One thing to look at. `run` says what it found, or rejects with what is wrong and the mend. */
 export type Check = { name: string; run: () => Promise<string> };
@@ -28,6 +28,7 @@ export function createChecks(env: Env): Check[] {
     service('gateway', env['GATEWAY_URL'] ?? 'http://127.0.0.1:8000'),
     ...of(env['ADMIN_API_KEY'], 'ADMIN_API_KEY at the gateway', (key) => checkAdminKey(gatewayOf(env), key)),
     ...of(env['WORKER_API_KEY'], 'WORKER_API_KEY at the gateway', (key) => checkWorkerKey(gatewayOf(env), key)),
+    { name: 'PUBLIC_URL', run: () => checkPublicUrl(env['PUBLIC_URL'] ?? 'http://127.0.0.1:8000') },
     ...providers('email', env),
     ...providers('push', env),
   ];

@@ -1,3 +1,5 @@
+import { domainToASCII } from 'node:url';
+
 /** Text rules shared by every input. Each returns null when the text is fine, else what is wrong with it. */
 
 /** One line: no control characters (a line break would end a mail header), no half of a surrogate pair. */
@@ -18,6 +20,13 @@ export function faultOfEmail(text: string): string | null {
   const fits = local !== undefined && domain !== undefined && text.length <= 254 && local.length <= 64;
   const valid = fits && text.isWellFormed() && isDomain(domain);
   return valid ? null : 'must be an e-mail address such as ada@example.com';
+}
+
+/** One spelling for each address, to compare by: lower case, an internationalised domain in its DNS form. */
+export function toCanonicalEmail(address: string): string {
+  const at = address.lastIndexOf('@');
+  const domain = address.slice(at + 1);
+  return `${address.slice(0, at)}@${domainToASCII(domain) || domain}`.toLowerCase();
 }
 
 /** A BCP 47 language tag. */

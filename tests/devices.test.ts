@@ -100,6 +100,21 @@ describe('the devices of a user', () => {
     expect(await read(user)).toEqual({ pushToken: null, pushTokens: [] });
   });
 
+  test('belong to whoever added them last: what is meant for the one before does not show there', async () => {
+    const tablet = `tablet-${randomUUID()}`;
+    const [ada, bob] = [await givenUser(herald, { push_token: tablet }), await givenUser(herald, { push_token: null })];
+    await herald.stopPart('push');
+    const [id] = [await push(ada)];
+    await add(bob, tablet);
+    expect(await read(ada)).toEqual({ pushToken: null, pushTokens: [] });
+    expect(await read(bob)).toMatchObject({ pushToken: tablet });
+    await herald.startPart('push');
+    expect(await ended(id)).toMatchObject({ status: 'failed', reason: 'ADDRESS_DEAD', reached: [] });
+    const zoe = await givenUser(herald, { push_token: tablet });
+    expect(await read(bob)).toEqual({ pushToken: null, pushTokens: [] });
+    expect(await read(zoe)).toMatchObject({ pushToken: tablet });
+  });
+
   test('are at most 50, and of users that exist', async () => {
     const user = await givenUser(herald, { push_token: null });
     for (let left = 50; left > 0; left -= 1) await add(user);

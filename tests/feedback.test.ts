@@ -139,19 +139,39 @@ describe('a bounce for good', () => {
     expect(await mailsOf(herald, id)).toEqual([]);
   });
 
-  test.each(['holds', 'held'])('of one that a worker %s is only noted, and suppresses', async (when) => {
-    await withoutWorker(async () => {
-      const { email, user } = await givenPerson();
-      const id = await givenSent(herald, user, news);
-      const attempt = { token: await begin(herald, id), class: 'accepted' };
-      if (when === 'held') await expireLease(herald, id);
-      await bounce({ email, notification_id: id });
-      const { status, timeline } = await read(id);
-      expect({ status, last: timeline.at(-1) }).toEqual({ status: 'pending', last: 'BOUNCED' });
-      expect(await suppressions({ address: email })).toHaveLength(1);
-      await herald.rest('POST', '/api/v1/email/status/', { notification_id: id, status: 'delivered', attempt });
-      expect(await read(id)).toMatchObject({ status: 'delivered' });
-    });
+  test.each(['holds', 'held'])(
+    'of one that a worker %s is left to the repeat, others beside it are not',
+    async (when) => {
+      await withoutWorker(async () => {
+        const { email, user } = await givenPerson();
+        const [id, other] = [await givenSent(herald, user, news), await givenSent(herald, user, news)];
+        const attempt = { token: await begin(herald, id), class: 'accepted' };
+        if (when === 'held') await expireLease(herald, id);
+        const events = [id, other].map((notification) => sendgridBounce({ email, notification_id: notification }));
+        const early = await postSendgrid(herald, events);
+        expect(early).toMatchObject({ status: 503, headers: { 'retry-after': expect.any(String) } });
+        expect(await read(id)).toMatchObject({ status: 'pending' });
+        expect((await read(id)).timeline).not.toContain('BOUNCED');
+        expect(await read(other)).toMatchObject({ status: 'failed', reason: 'BOUNCED' });
+        await herald.rest('POST', '/api/v1/email/status/', { notification_id: id, status: 'delivered', attempt });
+        expect(await read(id)).toMatchObject({ status: 'delivered' });
+        expect(await postSendgrid(herald, events)).toMatchObject({ status: 200, body: { recorded: 1 } });
+        expect(await read(id)).toMatchObject({ status: 'failed', reason: 'BOUNCED' });
+        expect(await suppressions({ address: email })).toHaveLength(1);
+      });
+    },
+  );
+
+  test('of an address with an internationalised domain is suppressed however it is written', async () => {
+    const name = `ada.${randomUUID()}`;
+    const user = await givenUser(herald, { email: `${name}@bücher.example` });
+    const id = await givenSent(herald, user, news);
+    await until(async () => (await read(id)).status === 'delivered');
+    await bounce({ email: `${name}@xn--bcher-kva.example`, notification_id: id });
+    expect(await suppressions({ address: `${name.toUpperCase()}@BÜCHER.example` })).toHaveLength(1);
+    const next = await givenSent(herald, user, news);
+    await herald.drained();
+    expect(await read(next)).toMatchObject({ status: 'failed', reason: 'SUPPRESSED' });
   });
 
   test('of one that failed already is only noted', async () => {

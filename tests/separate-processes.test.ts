@@ -95,7 +95,7 @@ describe.skipIf(amqpUrl === null || redisUrl === null)(
     it('has `npm run doctor` say in a line each what is wrong, and the mend', async () => {
       startThese(NAMES);
       await allReady();
-      const env = { ...envOf('user'), PORT: undefined };
+      const env = { ...envOf('user'), PORT: undefined, PUBLIC_URL: 'https://herald.example.com' };
       const well = await doctor(env);
       expect(well.output).not.toMatch(/✗/);
       expect(well.code).toBe(0);
@@ -109,6 +109,7 @@ describe.skipIf(amqpUrl === null || redisUrl === null)(
         ...env,
         ADMIN_API_KEY: 'another-key-altogether',
         WORKER_API_KEY: undefined,
+        PUBLIC_URL: undefined,
         USERS_DATABASE_URL: inject('postgresUrl'),
         USER_URL: `http://127.0.0.1:${await freePort()}`,
       });
@@ -119,6 +120,7 @@ describe.skipIf(amqpUrl === null || redisUrl === null)(
         /✗ Redis: can't be reached: .*Start Redis, or correct REDIS_URL/,
         /✗ user service at \S+: does not answer: .*ECONNREFUSED.*Start it, or correct its URL/,
         /✗ ADMIN_API_KEY at the gateway: is refused: give the gateway and the caller the same ADMIN_API_KEY/,
+        /✗ PUBLIC_URL: links in mails lead to http:\/\/127\.0\.0\.1:8000: set PUBLIC_URL to the https/,
         /✗ email provider smtp: /,
       ])
         expect(ill.output).toMatch(expected);

@@ -137,18 +137,8 @@ describe('a request that says nothing', () => {
     ['no mail', '550 no such user'],
   ])('bounces: a body that is %s is refused', async (_, body) => expectProblem(await postBounce(herald, body), 400));
 
-  test('a body over 1 MiB, and more than 1,000 events, are refused', async () => {
-    const mail = await givenDelivered();
-    const events = (count: number) =>
-      Array.from({ length: count }, (_, place) => ({
-        event: 'bounce',
-        email: mail.email,
-        timestamp: place,
-        notification_id: mail.id,
-      }));
+  test('a body over 1 MiB is refused', async () => {
     expectProblem(await postSendgrid(herald, ' '.repeat(1024 * 1024 + 1)), 413);
-    expectProblem(await postSendgrid(herald, events(1_001)), 413);
-    await expectUntouched(mail);
   });
 
   test('what is not for us is passed over, and does not take the others with it', async () => {
@@ -411,17 +401,17 @@ describe('a provider that got no answer', () => {
   });
 });
 
-test('a batch of 1,000 is taken whole', async () => {
+test('a batch of 2,000 is taken whole', async () => {
   const mails = await Promise.all(Array.from({ length: 20 }, () => givenDelivered()));
-  const events = Array.from({ length: 1_000 }, (_, place) => {
+  const events = Array.from({ length: 2_000 }, (_, place) => {
     const mail = mails[place % mails.length];
     const fields = { email: mail?.email, notification_id: mail?.id, timestamp: 1_795_468_000 + place };
     return place < 980 ? { event: 'delivered', ...fields } : { event: 'bounce', type: 'bounce', ...fields };
   });
-  expect(await postSendgrid(herald, events)).toMatchObject({ status: 200, body: { recorded: 1_000, ignored: 0 } });
+  expect(await postSendgrid(herald, events)).toMatchObject({ status: 200, body: { recorded: 2_000, ignored: 0 } });
   for (const mail of mails) {
     const { status, reason, feedback } = await read(mail.id);
-    expect({ status, reason, count: feedback.length }).toEqual({ status: 'failed', reason: 'BOUNCED', count: 50 });
+    expect({ status, reason, count: feedback.length }).toEqual({ status: 'failed', reason: 'BOUNCED', count: 100 });
     expect(feedback[0]?.['detail'].at).toMatch(/^2026-11-23T/);
   }
 });

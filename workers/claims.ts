@@ -102,7 +102,7 @@ const RELEASE_DELAY_MS = 5_000;
 const keyOf = ({ id, token }: { id: string; token: number }) => `${id}:${token}`;
 
 const toAsked = ({ id, message }: Target) =>
-  message.type === 'email' ? { id, address: message.to.address } : { id, token: message.token.token };
+  message.type === 'email' ? { id, address: id } : { id, token: message.token.token };
 
 /** What became of the wish to send; only after `started` may it be. `lost`: the claim is no longer ours. */
 export type Start = 'started' | 'lost' | Refused;

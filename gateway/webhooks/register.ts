@@ -11,7 +11,6 @@ import { createSendgridWebhook } from './sendgrid.ts';
 import type { Webhook } from './webhook.ts';
 
 const BODY_LIMIT_BYTES = 1024 * 1024;
-const MAX_EVENTS = 1_000;
 const RETRY_AFTER_SECONDS = 30;
 
 const create: Record<FeedbackProvider, (key: string) => Webhook> = {
@@ -66,8 +65,6 @@ async function take(
   const feedback = webhook.parse(body);
   if (feedback.kind === 'malformed') return sendProblem(reply, { code: 'BAD_USER_INPUT', detail: feedback.detail });
   const { events, ignored } = feedback;
-  if (events.length > MAX_EVENTS)
-    return sendProblem(reply, { code: 'PAYLOAD_TOO_LARGE', detail: `send at most ${MAX_EVENTS} events at once` });
   try {
     const recorded = await reportFeedback(notification, events, request.id);
     request.log.info({ provider, recorded, repeated: events.length - recorded, ignored }, 'feedback');
@@ -77,7 +74,7 @@ async function take(
     request.log.error({ err: error, provider }, 'feedback could not be stored; the provider will repeat it');
     return sendProblem(reply, {
       code: 'UNAVAILABLE',
-      detail: 'the notification service is away; repeat the same request',
+      detail: 'not all of it could be stored now; repeat the same request',
       retryAfterSeconds: RETRY_AFTER_SECONDS,
     });
   }

@@ -16,6 +16,8 @@ export async function reportFeedback(
   requestId: string,
 ): Promise<number> {
   let recorded = 0;
+  // What one part can't be stored for must not keep the others out.
+  let refusal: string | null = null;
   for (let from = 0; from < events.length; from += MAX_FEEDBACK) {
     const chunk = events.slice(from, from + MAX_FEEDBACK);
     const variables = { events: chunk.map((event) => ({ ...event, kind: event.kind.toUpperCase() })) };
@@ -24,8 +26,9 @@ export async function reportFeedback(
       { viewer: GATEWAY_SERVICE, requestId },
     );
     const [error] = errors ?? [];
-    if (error !== undefined) throw new ServiceUnavailable(`the notification service answered: ${error.message}`);
-    recorded += Number(data?.['recordFeedback']);
+    if (error !== undefined) refusal = error.message;
+    else recorded += Number(data?.['recordFeedback']);
   }
+  if (refusal !== null) throw new ServiceUnavailable(`the notification service answered: ${refusal}`);
   return recorded;
 }

@@ -3,6 +3,7 @@ import { isDeadLetter } from '../../contracts/failure-reason.ts';
 import { withTransaction, type Pool } from '../../platform/postgres.ts';
 import { refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { ServiceUnavailable } from '../../platform/service-client.ts';
+import { toCanonicalEmail } from '../../platform/text.ts';
 import type { Counters } from './counters.ts';
 import {
   findByOnesignalId,
@@ -28,10 +29,13 @@ export type FeedbackDependencies = {
 };
 
 const RETRY_AFTER_SECONDS = 2;
+/** By then a lease has run out. */
+const HELD_SECONDS = 60;
 
 /**
  * Takes what providers say of messages after they took them: each event into the timeline of its notification, a bounce for good
- * ends it, and whoever bounced, complained or unsubscribed is suppressed. An event that was taken before changes nothing.
+ * ends it, and whoever bounced, complained or unsubscribed is suppressed. An event that was taken before changes nothing. A bounce of
+ * a notification that a worker holds is left to the provider's repeat: what the worker reports would cover it up.
  * @returns how many were new
  */
 export async function recordFeedback(
@@ -49,16 +53,21 @@ export async function recordFeedback(
   const unsubscribable = await findUnsubscribable(deps.peers, named, targets, requestId);
   if (!(unsubscribable instanceof Set)) return unsubscribable;
 
-  const { fresh, changes } = await withTransaction(deps.pool, async (client) => {
+  const { fresh, changes, tooEarly } = await withTransaction(deps.pool, async (client) => {
     const rows = await lockNotifications(client, [...targets.keys()]);
-    const fresh = await markSeen(client, named);
+    const rowOf = (event: FeedbackEvent) => rows.get(targetOf(event, targets)?.id ?? '');
+    const isTooEarly = (event: FeedbackEvent) => isFinalBounce(event) && isHeld(rowOf(event));
+    const fresh = await markSeen(
+      client,
+      named.filter((event) => !isTooEarly(event)),
+    );
     // One change for each notification, however many events say the same.
     const changes = new Map<string, Change>();
     const notes: { notificationId: string; event: FeedbackEvent }[] = [];
     const suppressions: NewSuppression[] = [];
     for (const event of fresh) {
       const target = targetOf(event, targets);
-      const row = target && rows.get(target.id);
+      const row = rowOf(event);
       if (row !== undefined) notes.push({ notificationId: row.id, event });
       if (row !== undefined && isEnd(event, row)) changes.set(row.id, toBounced(event, row));
       const mayUnsubscribe = target !== undefined && unsubscribable.has(target.templateCode);
@@ -67,29 +76,27 @@ export async function recordFeedback(
     if (notes.length > 0) await noteFeedback(client, notes);
     if (changes.size > 0) await applyChanges(client, [...changes.values()]);
     if (suppressions.length > 0) await insertSuppressions(client, suppressions);
-    return { fresh, changes };
+    return { fresh, changes, tooEarly: named.filter(isTooEarly).length };
   });
   for (const { provider, kind } of fresh) deps.counters.feedback.inc({ provider, kind });
   if (changes.size > 0) {
     deps.onQueued();
     deps.onChanged();
   }
+  if (tooEarly > 0) return unavailable(`a worker holds ${tooEarly} of these notifications: repeat them`, HELD_SECONDS);
   return { kind: 'recorded', count: fresh.length };
 }
 
-/** Whether an event ends its notification. While a worker holds it, the worker's word decides. */
-export function isEnd(event: FeedbackEvent, row: Pick<LockedRow, 'status' | 'isLeased' | 'isExpired'>): boolean {
-  if (event.kind !== 'bounced' || !event.isPermanent) return false;
-  switch (row.status) {
-    case 'delivered':
-      return true;
-    case 'pending':
-      // With a lease, even one that ran out, a worker may be sending it again.
-      return !row.isLeased && !row.isExpired;
-    case 'failed':
-      return false;
-  }
-}
+type Standing = Pick<LockedRow, 'status' | 'isLeased' | 'isExpired'>;
+
+/** Whether an event ends its notification. */
+export const isEnd = (event: FeedbackEvent, row: Standing): boolean =>
+  isFinalBounce(event) && row.status !== 'failed' && !isHeld(row);
+
+const isFinalBounce = ({ kind, isPermanent }: FeedbackEvent) => kind === 'bounced' && isPermanent;
+
+/** With a lease, even one that ran out, a worker may be sending it again. */
+const isHeld = (row: Standing | undefined) => row?.status === 'pending' && (row.isLeased || row.isExpired);
 
 /** Whom an event asks to leave alone. */
 export function toSuppressions(
@@ -129,7 +136,7 @@ export function toSuppressions(
 function vouchedAddress({ provider, address }: FeedbackEvent, target: Target | undefined): string | null {
   const sentTo = target?.address ?? null;
   if (provider !== 'bounces') return address ?? sentTo;
-  return address?.toLowerCase() === sentTo?.toLowerCase() ? sentTo : null;
+  return address !== null && toCanonicalEmail(address) === sentTo ? sentTo : null;
 }
 
 const toReason = ({ kind, reason }: FeedbackEvent) =>

@@ -2,6 +2,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { isConnectionLost } from '../../platform/postgres.ts';
 import { refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { ServiceUnavailable } from '../../platform/service-client.ts';
+import { toCanonicalEmail } from '../../platform/text.ts';
 import type { SignedContext } from '../../platform/trust.ts';
 import { chooseLocale } from './choose-locale.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
@@ -133,7 +134,7 @@ function toRow(
     sendAt: send.sendAt,
     expiresAt: send.expiresAt,
     sensitive: template.sensitive,
-    address: message.type === 'email' ? message.to.address : null,
+    address: message.type === 'email' ? toCanonicalEmail(message.to.address) : null,
     contactVersion: recipient.contactVersion,
     message: JSON.stringify(message),
     metadata: JSON.stringify(send.metadata),

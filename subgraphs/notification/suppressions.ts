@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { NotificationType } from '../../contracts/jobs.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
-import { faultOfLine, isUuid } from '../../platform/text.ts';
+import { faultOfLine, isUuid, toCanonicalEmail } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import type { QuerySuppressionsArgs, SuppressInput } from './generated/graphql.ts';
 import { readPage, type Page } from './id-page.ts';
@@ -42,7 +42,7 @@ export async function suppress(
 
 /** As the list keeps an address: a push token is case-sensitive. */
 export const toSuppressedAddress = (type: NotificationType, address: string): string =>
-  type === 'email' ? address.toLowerCase() : address;
+  type === 'email' ? toCanonicalEmail(address) : address;
 
 /** One page of the list, newest first. */
 export async function findSuppressions(
@@ -54,7 +54,7 @@ export async function findSuppressions(
   const where = {
     ...(notificationType != null && { type: typeOf(notificationType) }),
     ...(userId != null && { userId }),
-    ...(address != null && { address: { in: [address, address.toLowerCase()] } }),
+    ...(address != null && { address: { in: [address, toCanonicalEmail(address)] } }),
   };
   return readPage(asked, (before, take) =>
     store.findSuppressions({ AND: [where, before === null ? {} : { id: { lt: before } }] }, take),

@@ -21,19 +21,32 @@ export function createStore(pool: Pool) {
   };
   const contactChange = { contactVersion: { increment: 1 } };
 
+  /** A device is whoever's logged in there last: what is meant for the one before must not show on it. */
+  const takeFromOthers = async (tx: Prisma.TransactionClient, userId: string, token: string) => {
+    const where = { token, userId: { not: userId } };
+    const others = await tx.pushToken.findMany({ where, select: { userId: true }, orderBy: { userId: 'asc' } });
+    if (others.length === 0) return;
+    await tx.pushToken.deleteMany({ where });
+    for (const other of others) await change(tx, other.userId, contactChange);
+  };
+
   return {
     /** Null when the e-mail address belongs to somebody already. */
     async insertUser(user: NewUser): Promise<UserRow | null> {
       const { pushToken, ...fields } = user;
       try {
-        return await prisma.user.create({
-          data: {
-            ...fields,
-            id: uuidv7(),
-            emailKey: user.email.toLowerCase(),
-            ...(pushToken !== null && { pushTokens: { create: { id: uuidv7(), ...pushToken } } }),
-          },
-          include: withTokens,
+        return await prisma.$transaction(async (tx) => {
+          const id = uuidv7();
+          if (pushToken !== null) await takeFromOthers(tx, id, pushToken.token);
+          return tx.user.create({
+            data: {
+              ...fields,
+              id,
+              emailKey: user.email.toLowerCase(),
+              ...(pushToken !== null && { pushTokens: { create: { id: uuidv7(), ...pushToken } } }),
+            },
+            include: withTokens,
+          });
         });
       } catch (error) {
         if (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') return null;
@@ -146,12 +159,15 @@ export function createStore(pool: Pool) {
     /** @param most live tokens that a user may have */
     addToken: (userId: string, token: NewToken, most: number): Promise<AddedToken> =>
       prisma.$transaction(async (tx) => {
-        // The row's lock keeps two additions apart.
-        if (!(await change(tx, userId, contactChange))) return { kind: 'no user' };
-        await tx.pushToken.deleteMany({ where: { userId, token: token.token, deadAt: { not: null } } });
-        const there = await tx.pushToken.findFirst({ where: { userId, token: token.token } });
-        if (there === null && (await tx.pushToken.count({ where: { userId, deadAt: null } })) >= most)
-          return { kind: 'full' };
+        const there = await tx.pushToken.findFirst({ where: { userId, token: token.token, deadAt: null } });
+        // Each start of an app adds its token again; what was there changes nothing, so nobody need be told.
+        if (there === null) {
+          // The row's lock keeps two additions apart.
+          if (!(await change(tx, userId, contactChange))) return { kind: 'no user' };
+          if ((await tx.pushToken.count({ where: { userId, deadAt: null } })) >= most) return { kind: 'full' };
+          await tx.pushToken.deleteMany({ where: { userId, token: token.token } });
+        }
+        await takeFromOthers(tx, userId, token.token);
         const added = there ?? (await tx.pushToken.create({ data: { id: uuidv7(), userId, ...token } }));
         const user = await tx.user.findUniqueOrThrow({ where: { id: userId }, include: withTokens });
         return { kind: 'added', user, token: added };

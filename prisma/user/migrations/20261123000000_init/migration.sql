@@ -29,6 +29,7 @@ CREATE TABLE "push_token" (
 );
 
 CREATE UNIQUE INDEX "push_token_user_id_token_key" ON "push_token"("user_id", "token");
+CREATE INDEX "push_token_token_idx" ON "push_token" USING hash ("token");
 
 CREATE TABLE "refresh_token" (
   "hash" BYTEA NOT NULL,
