@@ -1,11 +1,14 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { chmod, mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { withDeadline } from '../../platform/lifecycle.ts';
 import { type Account, asAccount, handOver } from './account.ts';
 import type { Binaries } from './binaries.ts';
 
 export const SUPERUSER = 'herald';
+const INITDB_END_MS = 3_000;
 
 type Options = {
   dataDir: string;
@@ -40,7 +43,7 @@ export async function ensureDataFolder({ dataDir, password, account, binaries, l
     if (entries) await rmdir(dataDir);
     await rename(newDataDir, dataDir);
   } finally {
-    // Retries: an initdb that was just ended may still be writing
+    // Retries: an initdb that does not end may still be writing
     await rm(workshop, { recursive: true, force: true, maxRetries: 5 });
   }
 }
@@ -63,14 +66,20 @@ async function runInitdb(
     '--no-sync',
     '--no-instructions',
   ]);
-  await promisify(execFile)(command, commandArgs, { ...options, encoding: 'utf8', ...(signal && { signal }) }).catch(
-    (cause: unknown) => {
-      signal?.throwIfAborted();
-      const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : '';
-      throw new Error(
-        `PostgreSQL could not create its data folder in ${dirname(args[1] ?? '')}: ${said || String(cause)}`,
-        { cause },
-      );
-    },
-  );
+  const running = promisify(execFile)(command, commandArgs, {
+    ...options,
+    encoding: 'utf8',
+    ...(signal && { signal }),
+  });
+  const isGone = once(running.child, 'close').catch(() => {});
+  await running.catch(async (cause: unknown) => {
+    // When it is told to end it still removes what it made, and the next start works in the same place.
+    await withDeadline(isGone, INITDB_END_MS, 'initdb does not end').catch(() => {});
+    signal?.throwIfAborted();
+    const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : '';
+    throw new Error(
+      `PostgreSQL could not create its data folder in ${dirname(args[1] ?? '')}: ${said || String(cause)}`,
+      { cause },
+    );
+  });
 }
