@@ -350,7 +350,7 @@ function startHerald(env: NodeJS.ProcessEnv = {}, owner: { uid?: number; gid?: n
 function userEnv(): NodeJS.ProcessEnv {
   const path = (process.env.PATH ?? '').split(delimiter).filter((entry) => !/node_modules|node-gyp-bin/.test(entry));
   const ours =
-    /^(npm_(package|lifecycle|command|execpath|node_execpath|config_local_prefix)|INIT_CWD|NODE|VITEST|CI$|HOST$)/;
+    /^(npm_(package|lifecycle|command|execpath|node_execpath|config_local_prefix)|INIT_CWD$|NODE(_ENV|_OPTIONS)?$|VITEST|CI$|HOST$)/;
   const entries = Object.entries(process.env).filter(([name]) => !ours.test(name));
   return { ...Object.fromEntries(entries), PATH: path.join(delimiter) };
 }
