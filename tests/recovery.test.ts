@@ -1,11 +1,16 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { ProvidersDocument } from '../client/generated/operations.ts';
 import { begin, claim } from './as-worker.ts';
 import { givenSent, givenTemplate, givenUser, mailsOf, readNotification } from './given.ts';
+import { withConnection } from './locks.ts';
 import { hasServices, startHerald, type Herald } from './start.ts';
 import { until } from './until.ts';
 
+/** As many requests as the service has connections for. */
+const WAITING = `pg_stat_activity
+  WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FROM provider_state%' AND pid <> pg_backend_pid()`;
 /** Longer than a worker tries to report; the sweeper looks every 5 s. */
 const LEASE_SECONDS = 4;
 const SWEPT = { timeoutMs: 20_000 };
@@ -78,6 +83,27 @@ describe.skipIf(!hasServices)('recovery', { timeout: 45_000 }, () => {
     expect(await mailsOf(herald, started)).toHaveLength(1);
     expect(await readNotification(herald, atMostOnce)).toMatchObject({ status: 'failed', reason: 'OUTCOME_UNKNOWN' });
     expect(await mailsOf(herald, atMostOnce)).toEqual([]);
+  });
+
+  test('requests that hold every connection keep nobody from reporting, and the sweeper from nothing', async () => {
+    herald = await startHerald({ parts: ['user', 'template', 'notification', 'gateway'], leaseSeconds: LEASE_SECONDS });
+    const [reported, vanished] = await givenMany(2);
+    if (!reported || !vanished) throw new Error('two were sent');
+    const waiting = await withConnection(herald, async (connection) => {
+      await connection.query('BEGIN; LOCK TABLE provider_state IN ACCESS EXCLUSIVE MODE');
+      const questions = Promise.allSettled(Array.from({ length: 30 }, () => herald.graphql(ProvidersDocument, {})));
+      await until(async () => (await countRows(WAITING)) === 20);
+      const attempt = { token: await begin(herald, reported), class: 'accepted' };
+      const report = { notification_id: reported, status: 'delivered', attempt };
+      expect((await herald.rest('POST', '/api/v1/email/status/', report)).status).toBe(200);
+      await claim(herald, vanished, 1);
+      await until(
+        async () => (await countRows('notification WHERE id = $1 AND lease_until IS NULL', [vanished])) === 1,
+        SWEPT,
+      );
+      return questions;
+    });
+    expect(waiting).toHaveLength(30);
   });
 
   test('two relays and two sweepers on one database send each of 300 once', async () => {

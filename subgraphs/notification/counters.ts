@@ -23,6 +23,11 @@ export const createCounters = (metrics: Metrics) => ({
     labelNames: ['case'],
     registers: [metrics],
   }),
+  sweepsSkipped: new Counter({
+    name: 'herald_sweeps_skipped_total',
+    help: 'Sweeps that did not look at leases, because PostgreSQL was away less than a lease ago',
+    registers: [metrics],
+  }),
   requeued: new Counter({
     name: 'herald_requeued_total',
     help: "Jobs published again: wiped = the broker's data was gone, lost = nobody claimed them for long",

@@ -30,6 +30,11 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
     // Three loops of the relay hold a connection each while they publish; the rest is for requests.
     const pool = createPool(config.databaseUrl, { max: 20, log });
     started.onStop('notifications_db', () => pool.end());
+    // What workers report must not wait behind requests: their leases run.
+    const reportPool = createPool(config.databaseUrl, { max: 5, log });
+    started.onStop('notifications_db for reports', () => reportPool.end());
+    const sweepPool = createPool(config.databaseUrl, { max: 2, log });
+    started.onStop('notifications_db for the sweeper', () => sweepPool.end());
     const store = createStore(pool);
     started.onStop('the Prisma client', () => store.stop());
     const metrics = createMetrics('notification');
@@ -69,7 +74,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
       }),
     );
     const reports = {
-      pool,
+      pool: reportPool,
       schedules: config.retry,
       counters,
       onQueued: () => {
@@ -79,7 +84,10 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
       },
       onChanged: () => feed.wake(),
     };
-    started.add('the sweeper', startSweeper({ ...reports, leaseSeconds: config.leaseSeconds, broker, names, log }));
+    started.add(
+      'the sweeper',
+      startSweeper({ ...reports, pool: sweepPool, leaseSeconds: config.leaseSeconds, broker, names, log }),
+    );
     const server = await serveSubgraph({
       name: 'notification',
       host: config.host,

@@ -1,9 +1,9 @@
 import { NOTIFICATION_TYPES } from '../../contracts/jobs.ts';
 import type { TopologyNames } from '../../contracts/topology.ts';
 import type { Broker } from '../../platform/broker/broker.ts';
-import type { Running } from '../../platform/lifecycle.ts';
+import { withDeadline, type Running } from '../../platform/lifecycle.ts';
 import type { Logger } from '../../platform/logger.ts';
-import { isConnectionLost, withTransaction, type PoolClient } from '../../platform/postgres.ts';
+import { isConnectionLost, withTransaction, type Pool, type PoolClient } from '../../platform/postgres.ts';
 import { givenUp } from './decide.ts';
 import {
   findAttempts,
@@ -36,21 +36,31 @@ export function startSweeper(deps: SweepDependencies): Running {
   let running: Promise<void> | null = null;
   let sweptAt = Date.now();
   // While PostgreSQL was away no worker could report, so leases get one full turn of unbroken connection first. It is asked
-  // every second, or a short outage between two sweeps would go unseen.
+  // every second, or a short outage between two sweeps would go unseen. That it is slow is no outage.
+  const leaseMs = deps.leaseSeconds * 1_000;
   let connectedSince = Date.now();
+  const loseConnection = () => void (connectedSince = Date.now());
+  deps.pool.on('error', loseConnection);
 
   const sweep = async () => {
-    const askedAt = Date.now();
     try {
-      await deps.pool.query('SELECT 1');
-      // A network that leads nowhere gives no error, only a late answer.
-      if (Date.now() - askedAt > PING_MS) connectedSince = Date.now();
-      if (Date.now() - connectedSince < deps.leaseSeconds * 1_000 || Date.now() - sweptAt < INTERVAL_MS) return;
+      // A network that leads nowhere gives no error, and no answer.
+      await withDeadline(deps.pool.query('SELECT 1'), leaseMs / 4, 'PostgreSQL gave no answer').catch(
+        (error: unknown) => {
+          loseConnection();
+          throw error;
+        },
+      );
+      if (Date.now() - sweptAt < INTERVAL_MS) return;
       sweptAt = Date.now();
+      if (Date.now() - connectedSince < leaseMs) {
+        deps.counters.sweepsSkipped.inc();
+        return;
+      }
       while (!stopped && (await sweepOnce(deps)) === BATCH);
       await requeueLost(deps);
     } catch (error) {
-      if (isConnectionLost(error)) connectedSince = Date.now();
+      if (isConnectionLost(error)) loseConnection();
       log.error({ err: error }, 'the sweep failed; the next one follows');
     }
   };
@@ -64,6 +74,7 @@ export function startSweeper(deps: SweepDependencies): Running {
       stopped = true;
       clearInterval(timer);
       await running;
+      deps.pool.off('error', loseConnection);
     },
   };
 }
@@ -81,6 +92,8 @@ async function requeueLost({ pool, broker, names, counters, log, onQueued }: Swe
 }
 
 type SweepDependencies = ReportDependencies & {
+  /** Its own: behind the requests of a busy service it would see outages where there are none. */
+  pool: Pool;
   leaseSeconds: number;
   broker: Broker;
   names: TopologyNames;
