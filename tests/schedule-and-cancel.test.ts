@@ -12,6 +12,7 @@ import { begin, claim, expireLease } from './as-worker.ts';
 import { givenSent, givenTemplate, givenUser, mailsOf, readNotification } from './given.ts';
 import { expectProblem } from './problem.ts';
 import { hasServices, startHerald, type Herald } from './start.ts';
+import { until } from './until.ts';
 
 const LIST = '/api/v1/notifications/';
 const HOUR_MS = 3_600_000;
@@ -73,6 +74,44 @@ describe('what waits for its time', () => {
   ])('can not be %s', async (_, fields, field) => {
     const body = { notification_type: 'email', user_id: user, template_code: template, request_id: randomUUID() };
     expectProblem(await herald.rest('POST', LIST, { ...body, ...fields, variables: { name: 'Ada' } }), 400, [field]);
+  });
+});
+
+describe('a deadline that passes without a worker', () => {
+  /** The sweeper looks every 5 s. */
+  const SWEPT = { timeoutMs: 10_000 };
+  const expire = (...ids: string[]) =>
+    herald.sql('notification', 'UPDATE notification SET expires_at = now() WHERE id = ANY ($1)', [ids]);
+  const hasEnded = (id: string) => async () => (await readNotification(herald, id)).status === 'failed';
+
+  test('ends it as EXPIRED, and takes it out of the outbox unpublished', async () => {
+    const [waiting, held] = [await givenPending(), await givenPending()];
+    const later = await givenPending({ send_at: inTime(HOUR_MS), expires_at: inTime(2 * HOUR_MS) });
+    const token = await claim(herald, held);
+    await expire(waiting, held, later);
+    for (const id of [waiting, later]) {
+      await until(hasEnded(id), SWEPT);
+      expect(await readNotification(herald, id)).toMatchObject({ reason: 'EXPIRED', attempts: 0 });
+    }
+    expect(await herald.sql('notification', 'SELECT FROM outbox WHERE notification_id = $1', [later])).toEqual([]);
+    expect((await readNotification(herald, later)).timeline).toEqual(['ACCEPTED', 'SCHEDULED', 'FAILED']);
+    // What a worker holds is the worker's to end.
+    expect((await readNotification(herald, held)).status).toBe('pending');
+    const report = {
+      notification_id: held,
+      status: 'failed',
+      attempt: { token, class: 'permanent', reason: 'EXPIRED' },
+    };
+    await herald.rest('POST', '/api/v1/email/status/', report);
+    expect(await readNotification(herald, held)).toMatchObject({ status: 'failed', reason: 'EXPIRED' });
+  });
+
+  test('makes it no job any more, also before it has ended', async () => {
+    const id = await givenPending({ send_at: inTime(HOUR_MS) });
+    await expire(id);
+    await makeDue(id);
+    await until(hasEnded(id), SWEPT);
+    expect((await readNotification(herald, id)).timeline).toEqual(['ACCEPTED', 'SCHEDULED', 'FAILED']);
   });
 });
 

@@ -19,7 +19,7 @@ export const createCounters = (metrics: Metrics) => ({
   }),
   swept: new Counter({
     name: 'herald_swept_total',
-    help: 'Leases that ran out: kept = the outcome lay in the attempt, unknown = nobody knows, given_back = nothing was sent, given_up = claimed too often',
+    help: 'Leases that ran out: kept = the outcome lay in the attempt, unknown = nobody knows, given_back = nothing was sent, given_up = claimed too often. expired = ended by its deadline, without a lease',
     labelNames: ['case'],
     registers: [metrics],
   }),

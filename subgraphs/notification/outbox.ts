@@ -22,7 +22,7 @@ export async function lockDue(client: PoolClient, key: QueueKey, limit: number):
       SELECT due.id, due.notification_id AS "notificationId", due.priority,
         $1 = 'failed' OR EXISTS (
           SELECT FROM notification n
-          WHERE n.id = due.notification_id AND n.status = 'pending') AS "isWanted"
+          WHERE n.id = due.notification_id AND n.status = 'pending' AND (n.expires_at IS NULL OR n.expires_at > now())) AS "isWanted"
       FROM generate_series(10, 1, -1) AS level, LATERAL (
         SELECT id, notification_id, priority FROM outbox
         WHERE key = $1 AND priority = level AND due_at <= now()

@@ -1,3 +1,4 @@
+import { isDeadLetter } from '../../contracts/failure-reason.ts';
 import { NOTIFICATION_TYPES } from '../../contracts/jobs.ts';
 import type { TopologyNames } from '../../contracts/topology.ts';
 import type { Broker } from '../../platform/broker/broker.ts';
@@ -28,7 +29,7 @@ const MAX_CLAIMS = 10;
 /**
  * Starts looking for notifications whose worker is gone: their lease ran out and nobody reported. An outcome that the worker
  * kept is applied; an open attempt has an unknown outcome; without an attempt the notification is simply due again. And for
- * those that were published and that nobody has claimed for long.
+ * those that were published and that nobody has claimed for long, or not before their deadline.
  */
 export function startSweeper(deps: SweepDependencies): Running {
   const { log } = deps;
@@ -53,6 +54,8 @@ export function startSweeper(deps: SweepDependencies): Running {
       );
       if (Date.now() - sweptAt < INTERVAL_MS) return;
       sweptAt = Date.now();
+      // The clock alone decides here, so it need not wait for workers to report.
+      while (!stopped && (await expireOnce(deps)) === BATCH);
       if (Date.now() - connectedSince < leaseMs) {
         deps.counters.sweepsSkipped.inc();
         return;
@@ -103,10 +106,7 @@ type SweepDependencies = ReportDependencies & {
 /** @returns how many it ended or put back */
 export async function sweepOnce(deps: ReportDependencies & { log: Logger }): Promise<number> {
   const changes = await withTransaction(deps.pool, async (client) => {
-    const { rows: locks } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
-      SWEEP_LOCK,
-    ]);
-    if (!locks[0]?.locked) return [];
+    if (!(await tryLock(client))) return [];
     const rows = await lockExpired(client);
     if (rows.length === 0) return [];
     const attempts = await findAttempts(client, rows);
@@ -127,6 +127,42 @@ export async function sweepOnce(deps: ReportDependencies & { log: Logger }): Pro
   deps.onChanged();
   return changes.length;
 }
+
+/** Ends what no worker took before its deadline. @returns how many */
+export async function expireOnce(deps: ReportDependencies): Promise<number> {
+  const expired = await withTransaction(deps.pool, async (client) => {
+    if (!(await tryLock(client))) return [];
+    const { rows } = await client.query<{ id: string }>(
+      `SELECT id FROM notification WHERE status = 'pending' AND lease_until IS NULL AND expires_at <= now() ORDER BY expires_at LIMIT ${BATCH}`,
+    );
+    if (rows.length === 0) return [];
+    const locked = await lockNotifications(
+      client,
+      rows.map(({ id }) => id),
+    );
+    // One that was claimed since the look is its worker's to end.
+    const changes = [...locked.values()]
+      .filter((row) => row.status === 'pending' && !row.isLeased && !row.isExpired)
+      .map((row): Change => {
+        const end = givenUp(row, 'EXPIRED');
+        return { ...changeOf(row), ...end, event: 'FAILED', isDeadLetter: isDeadLetter(end.reason) };
+      });
+    if (changes.length > 0) await applyChanges(client, changes);
+    return changes;
+  });
+  if (expired.length === 0) return 0;
+  deps.counters.swept.inc({ case: 'expired' }, expired.length);
+  deps.onQueued();
+  deps.onChanged();
+  return expired.length;
+}
+
+const tryLock = async (client: PoolClient): Promise<boolean> => {
+  const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
+    SWEEP_LOCK,
+  ]);
+  return rows[0]?.locked === true;
+};
 
 async function lockExpired(client: PoolClient): Promise<LockedRow[]> {
   const { rows } = await client.query<{ id: string }>(

@@ -67,6 +67,7 @@ CREATE TABLE notification (
 ) PARTITION BY RANGE (id);
 
 CREATE INDEX notification_pending ON notification (due_at) WHERE status = 'pending';
+CREATE INDEX notification_expiring ON notification (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL;
 CREATE INDEX notification_failed ON notification (client_id, id) WHERE status = 'failed';
 CREATE INDEX notification_client ON notification (client_id, id);
 CREATE INDEX notification_user ON notification (user_id, id);
