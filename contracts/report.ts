@@ -15,6 +15,12 @@ export const OUTCOME_CLASSES = [
 ] as const;
 export type OutcomeClass = (typeof OUTCOME_CLASSES)[number];
 
+/** What is kept of a provider's words; more is cut off. */
+export const MAX_REASON = 2_000;
+export const MAX_PROVIDER_MESSAGE_ID = 1_000;
+/** The longest that a provider may put off a next try. */
+export const MAX_RETRY_AFTER_SECONDS = 24 * 3_600;
+
 export const STATUSES = ['pending', 'delivered', 'failed'] as const;
 export type Status = (typeof STATUSES)[number];
 
@@ -37,9 +43,14 @@ export const statusReportSchema = z.strictObject({
       token: z.int32().min(1),
       class: z.enum(OUTCOME_CLASSES),
       reason: z.string().max(10_000).optional(),
-      retry_after_seconds: z.int32().min(0).optional(),
+      // Within the graph's Int, so that none refuses the reports beside it.
+      retry_after_seconds: z
+        .int()
+        .min(0)
+        .transform((seconds) => Math.min(seconds, MAX_RETRY_AFTER_SECONDS))
+        .optional(),
       provider: z.string().max(100).optional(),
-      provider_message_id: z.string().max(1_000).optional(),
+      provider_message_id: z.string().max(MAX_PROVIDER_MESSAGE_ID).optional(),
       results: z.array(targetResultSchema).max(MAX_TARGETS).optional(),
     })
     .optional(),
@@ -49,8 +60,6 @@ export type StatusReport = z.infer<typeof statusReportSchema>;
 
 export const MAX_REPORTS = 100;
 export const MAX_REPORTS_BYTES = 64 * 1024;
-/** The greatest INTEGER of PostgreSQL and Int of GraphQL. */
-export const MAX_RETRY_AFTER_SECONDS = 2 ** 31 - 1;
 
 /** One item of the answer to an array of reports; `code` is an HTTP status. */
 export type StatusReportAnswer = { notification_id: string; code: number; status?: Status; message?: string };

@@ -60,8 +60,9 @@ export function badStringIn(value: unknown, path: string): string | null {
   return null;
 }
 
-/** Text that is not ours to refuse (a provider's words), as PostgreSQL can keep it: no NUL, no half of a surrogate pair. */
-export const toStorable = (text: string) => text.toWellFormed().replaceAll('\0', '\uFFFD');
+/** Text that is not ours to refuse (a provider's words), as PostgreSQL can keep it: cut, no NUL, no half of a surrogate pair. */
+export const toStorable = (text: string, max = Infinity) =>
+  text.slice(0, max).toWellFormed().replaceAll('\0', '\uFFFD');
 
 export const isUuid = (text: string) => UUID.test(text);
 

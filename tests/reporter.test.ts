@@ -45,7 +45,7 @@ afterEach(async () => {
 test.each([
   [120, 120],
   [0.2, 1],
-  [1e12, 2 ** 31 - 1],
+  [1e12, 86_400],
   [-5, 0],
 ])('a pause of %d s that a provider asks for is reported as %i s', async (retryAfterSeconds, expected) => {
   await reporter.report(

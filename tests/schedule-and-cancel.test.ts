@@ -211,6 +211,30 @@ describe('cancelled too late', () => {
   });
 });
 
+describe('the words of whoever acts', () => {
+  test.each([
+    ['NUL', 'a\0b', /control characters/],
+    ['a line break', 'a\nb', /control characters/],
+    ['more than 1,000 bytes', 'ä'.repeat(501), /at most 1000 bytes/],
+    ['nothing', ' ', /empty/],
+  ])('can not have %s in them', async (_, reason, why) => {
+    const id = await givenPending({ send_at: inTime(HOUR_MS) });
+    const filter = { user_id: user };
+    for (const [path, body] of [
+      [`${id}/cancel/`, { reason }],
+      [`${id}/replay/`, { reason }],
+      [`${id}/discard/`, { reason }],
+      ['replay/', { filter, reason }],
+      ['discard/', { filter, reason }],
+    ] as const) {
+      const refused = await herald.rest('POST', `${LIST}${path}`, body);
+      expectProblem(refused, 400, ['reason']);
+      expect(refused.body.detail, path).toMatch(why);
+    }
+    expect((await readNotification(herald, id)).status).toBe('pending');
+  });
+});
+
 describe('what there is not for a viewer can not be cancelled', () => {
   test.each([
     ['an unknown id', randomUUID()],

@@ -95,6 +95,8 @@ describe("a client's report", () => {
     const body = { notification_id: id, status: 'failed', timestamp: '2001-01-01T00:00:00+02:00', error: 'full' };
     expect((await herald.rest('POST', EMAIL_STATUS, body)).status).toBe(200);
     expect((await readNotification(herald, id)).status).toBe('failed');
+    const kept = `SELECT detail->>'error' AS error FROM timeline WHERE notification_id = $1 AND event = 'FAILED'`;
+    expect(await herald.sql('notification', kept, [id])).toEqual([{ error: 'full' }]);
   });
 });
 

@@ -240,6 +240,29 @@ describe('whatever a provider said', () => {
     expect(answer).toMatchObject({ status: 200, body: [{ code: 200 }, { code: 200 }] });
     expect((await read(odd)).status).toBe('failed');
     expect((await read(plain)).status).toBe('delivered');
+    const kept = 'SELECT length(reason)::integer AS length FROM attempt WHERE notification_id = $1';
+    expect(await herald.sql('notification', kept, [odd])).toEqual([{ length: Math.min(reason.length, 2_000) }]);
+  });
+
+  test('a provider puts off the next try for a day at most, whatever number it names', async () => {
+    const [endless, plain] = [await givenPending(), await givenPending()];
+    const list = [
+      {
+        notification_id: endless,
+        status: 'pending',
+        attempt: { token: await begin(herald, endless), class: 'transient', retry_after_seconds: 1e12 },
+      },
+      {
+        notification_id: plain,
+        status: 'delivered',
+        attempt: { token: await begin(herald, plain), class: 'accepted' },
+      },
+    ];
+    const key = { authorization: `Bearer ${herald.workerApiKey}` };
+    const answer = await herald.rest('POST', '/api/v1/email/status/', list, key);
+    expect(answer).toMatchObject({ status: 200, body: [{ code: 200 }, { code: 200 }] });
+    const due = `SELECT round(extract(epoch FROM due_at - updated_at))::integer AS seconds FROM notification WHERE id = $1`;
+    expect(await herald.sql('notification', due, [endless])).toEqual([{ seconds: 86_400 }]);
   });
 });
 

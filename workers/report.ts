@@ -1,6 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import {
+  MAX_PROVIDER_MESSAGE_ID,
+  MAX_REASON,
   MAX_REPORTS,
   MAX_REPORTS_BYTES,
   MAX_RETRY_AFTER_SECONDS,
@@ -104,7 +106,8 @@ export function createReporter(options: {
 
   return {
     /** Resolves when the outcome is recorded somewhere, or when the process must end. */
-    async report(claim: Claim, outcome: Outcome): Promise<void> {
+    async report(claim: Claim, said: Outcome): Promise<void> {
+      const outcome = cut(said);
       const report = toReport(claim, outcome);
       while (!(await tell(report, Date.now() + REPORT_FOR_MS))) {
         // Without an attempt there is no row to keep it in, and nothing was sent: the notification is due again.
@@ -122,6 +125,15 @@ export function createReporter(options: {
 }
 
 const sizeOf = (report: StatusReport) => Buffer.byteLength(JSON.stringify(report));
+
+/** To what is taken and kept of it, or one long reply would refuse the reports that travel with it. */
+const cut = (outcome: Outcome): Outcome => ({
+  ...outcome,
+  reason: outcome.reason?.slice(0, MAX_REASON) ?? null,
+  retryAfterSeconds:
+    outcome.retryAfterSeconds === null ? null : Math.min(outcome.retryAfterSeconds, MAX_RETRY_AFTER_SECONDS),
+  providerMessageId: outcome.providerMessageId?.slice(0, MAX_PROVIDER_MESSAGE_ID) ?? null,
+});
 
 const toReport = (claim: Claim, outcome: Outcome): StatusReport => ({
   notification_id: claim.id,

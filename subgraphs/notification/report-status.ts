@@ -191,7 +191,7 @@ export function judge(
 }
 
 /** A client's own report, without an attempt. */
-export function judgeLegacy(report: Pick<Report, 'status'>, row: LockedRow): Verdict {
+export function judgeLegacy(report: Pick<Report, 'status' | 'error'>, row: LockedRow): Verdict {
   if (row.status !== 'pending') {
     return report.status === row.status
       ? answer(200, row.status, null)
@@ -204,6 +204,7 @@ export function judgeLegacy(report: Pick<Report, 'status'>, row: LockedRow): Ver
     status: report.status,
     reason: report.status === 'failed' ? 'REJECTED' : null,
     event: report.status === 'failed' ? 'FAILED' : 'DELIVERED',
+    error: report.error,
     isDeadLetter: report.status === 'failed',
   };
   return { code: 200, status: report.status, message: null, change, keep: null };

@@ -3,6 +3,9 @@ import { FEEDBACK_KINDS, feedbackEventSchema, type FeedbackEvent } from '../../c
 import { isFailureReason, REPLAYED_REASONS, type FailureReason } from '../../contracts/failure-reason.ts';
 import type { NotificationType } from '../../contracts/jobs.ts';
 import {
+  MAX_PROVIDER_MESSAGE_ID,
+  MAX_REASON,
+  MAX_RETRY_AFTER_SECONDS,
   OUTCOME_CLASSES,
   STATUSES,
   type OutcomeClass,
@@ -14,7 +17,7 @@ import { UNEXPECTED } from '../../platform/mask-error.ts';
 import type { Pool } from '../../platform/postgres.ts';
 import { orThrow, refuse, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
 import { requireScope } from '../../platform/require-scope.ts';
-import { isUuid, toStorable } from '../../platform/text.ts';
+import { faultOfLine, isUuid, toStorable } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import { cancelNotification } from './cancel-notification.ts';
 import type { Cursors } from './cursor.ts';
@@ -125,17 +128,20 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
       cancelNotification: async (_, { id, reason }, { viewer }) => {
         requireScope(viewer, 'notifications:send');
+        requireLine(reason);
         const { cancelled } = orThrow(await cancelNotification(pool, id, reason ?? null, viewer));
         return { cancelled, notification: await readBack(id) };
       },
       replayNotification: async (_, { id, reason }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
+        requireLine(reason);
         orThrow(await replayNotification(pool, id, reason ?? null, viewer));
         deps.reports.onQueued();
         return readBack(id);
       },
       replayNotifications: async (_, { filter, perSecond, limit, reason }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
+        requireLine(reason);
         if (perSecond < 1)
           throw toGraphQLError(refuse('BAD_USER_INPUT', 'perSecond must be at least 1', 'perSecond', 'INVALID'));
         const wanted = { ...filter, reasons: filter.reasons ?? REPLAYED_REASONS };
@@ -152,11 +158,13 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
       discardNotification: async (_, { id, reason }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
+        requireLine(reason);
         orThrow(await discardNotification(pool, id, reason, viewer));
         return readBack(id);
       },
       discardNotifications: async (_, { filter, reason, limit }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
+        requireLine(reason);
         const { ids, hasMore } = orThrow(await findFailed(store, filter, { limit, act: 'discard' }, viewer));
         return { discarded: (await discardNotifications(pool, ids, reason, viewer)).length, hasMore };
       },
@@ -228,6 +236,12 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
   };
 };
 
+/** A person's words for the timeline. */
+function requireLine(reason: string | null | undefined): void {
+  const fault = reason == null ? null : faultOfLine(reason, { max: 1_000 });
+  if (fault !== null) throw toGraphQLError(refuse('BAD_USER_INPUT', `reason ${fault}`, 'reason', 'INVALID'));
+}
+
 const toSendError = (result: Refusal | Failed): graph.SendNotificationError =>
   result.kind === 'failed'
     ? { code: 'INTERNAL', message: UNEXPECTED }
@@ -236,19 +250,20 @@ const toSendError = (result: Refusal | Failed): graph.SendNotificationError =>
 const toReport = ({ notificationId, status, error, attempt }: graph.StatusReportInput): Report => ({
   notificationId,
   status: fromGraph(STATUSES, status),
-  error: storableOrNull(error),
+  error: toKept(error, MAX_REASON),
   attempt: attempt
     ? {
         token: attempt.token,
         class: fromGraph<OutcomeClass>(OUTCOME_CLASSES, attempt.class),
-        reason: storableOrNull(attempt.reason ?? error),
-        retryAfterSeconds: attempt.retryAfterSeconds ?? null,
-        providerMessageId: storableOrNull(attempt.providerMessageId),
+        reason: toKept(attempt.reason ?? error, MAX_REASON),
+        retryAfterSeconds:
+          attempt.retryAfterSeconds == null ? null : Math.min(attempt.retryAfterSeconds, MAX_RETRY_AFTER_SECONDS),
+        providerMessageId: toKept(attempt.providerMessageId, MAX_PROVIDER_MESSAGE_ID),
         results:
           attempt.results?.map((result) => ({
             target: result.target,
             class: fromGraph<OutcomeClass>(OUTCOME_CLASSES, result.class),
-            ...(result.reason != null && { reason: toStorable(result.reason) }),
+            ...(result.reason != null && { reason: toStorable(result.reason, MAX_REASON) }),
           })) ?? null,
       }
     : null,
@@ -259,17 +274,17 @@ function toFeedback({ kind, at, ...event }: graph.FeedbackEventInput): FeedbackE
     ...event,
     kind: fromGraph(FEEDBACK_KINDS, kind),
     notificationId: event.notificationId ?? null,
-    providerMessageId: storableOrNull(event.providerMessageId),
-    address: storableOrNull(event.address),
-    reason: storableOrNull(event.reason),
+    providerMessageId: toKept(event.providerMessageId, 1_000),
+    address: toKept(event.address, 4_096),
+    reason: toKept(event.reason, 1_000),
     at: at.toISOString(),
   });
   if (parsed.success) return parsed.data;
   throw toGraphQLError(refuse('BAD_USER_INPUT', `events: ${parsed.error.message}`, 'events', 'INVALID'));
 }
 
-/** One bad character in what a provider said must not refuse a whole batch of reports. */
-const storableOrNull = (text: string | null | undefined) => (text == null ? null : toStorable(text));
+/** What is odd in a provider's words, or too long, must not refuse a whole batch of reports. */
+const toKept = (text: string | null | undefined, max: number) => (text == null ? null : toStorable(text, max));
 
 /** The graph spells enum values in upper case, everything else in lower case. */
 function fromGraph<Value extends string>(values: readonly Value[], name: string): Value {

@@ -244,7 +244,7 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
         if (row.status !== 'failed') return undefined;
         return apply({ ...changeOf(locked()), status: 'pending', event: 'REPLAYED', delayMs: 0 });
       case 'legacy': {
-        const { change } = judgeLegacy(taken, locked());
+        const { change } = judgeLegacy({ status: taken.status, error: null }, locked());
         return change === null ? undefined : apply(change);
       }
     }

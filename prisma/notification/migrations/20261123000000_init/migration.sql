@@ -464,8 +464,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     RETURNING n.id, n.token, n.attempts, n.type, n.user_id),
   closed AS (
     UPDATE attempt a
-    SET finished_at = clock_timestamp(), class = w.ended->>'class', reason = w.ended->>'reason',
-      retry_after_seconds = (w.ended->>'retry_after_seconds')::integer, provider_message_id = w.ended->>'provider_message_id',
+    SET finished_at = clock_timestamp(), class = w.ended->>'class', reason = left(w.ended->>'reason', 2000),
+      retry_after_seconds = least((w.ended->>'retry_after_seconds')::numeric, 86400)::integer, provider_message_id = w.ended->>'provider_message_id',
       results = w.ended->'results'
     FROM extended JOIN wanted w ON w.id = extended.id AND w.token = extended.token
     WHERE w.ended IS NOT NULL AND a.notification_id = extended.id AND a.token = extended.token AND a.finished_at IS NULL),
@@ -484,7 +484,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     INSERT INTO timeline (notification_id, event, detail)
     SELECT extended.id, entry.event, entry.detail
     FROM extended JOIN wanted w ON w.id = extended.id AND w.token = extended.token, LATERAL (VALUES
-      (1, 'ATTEMPT_ENDED', json_strip_nulls(json_build_object('class', w.ended->>'class', 'reason', w.ended->>'reason',
+      (1, 'ATTEMPT_ENDED', json_strip_nulls(json_build_object('class', w.ended->>'class', 'reason', left(w.ended->>'reason', 2000),
         'providerMessageId', w.ended->>'provider_message_id'))),
       (2, 'ATTEMPT_STARTED', json_build_object('attempt', extended.attempts, 'provider', w.provider))
     ) AS entry (place, event, detail)
