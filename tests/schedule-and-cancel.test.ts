@@ -211,6 +211,18 @@ describe('cancelled too late', () => {
   });
 });
 
+test('cancelled after an attempt that may have been delivered, it ends unsent, and the answer claims nothing', async () => {
+  const id = await givenPending();
+  const attempt = { token: await begin(herald, id), class: 'unknown', retry_after_seconds: 1_000 };
+  await herald.rest('POST', '/api/v1/email/status/', { notification_id: id, status: 'pending', attempt });
+  for (let times = 0; times < 2; times += 1) {
+    const notification = { status: 'FAILED', reason: 'OUTCOME_UNKNOWN' };
+    expect(await cancel(id, 'sold out')).toMatchObject({ cancelled: false, notification });
+  }
+  expect((await readNotification(herald, id)).timeline.at(-1)).toBe('CANCELLED');
+  expect(await claim(herald, id)).toBeUndefined();
+});
+
 describe('the words of whoever acts', () => {
   test.each([
     ['NUL', 'a\0b', /control characters/],

@@ -1,12 +1,15 @@
+import { isDeadLetter } from '../../contracts/failure-reason.ts';
 import { withTransaction, type Pool } from '../../platform/postgres.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
+import { givenUp } from './decide.ts';
 import { applyChanges, changeOf, lockNotifications } from './outcomes.ts';
 import { maySee } from './may-see.ts';
 
 /**
- * Cancels a notification that no worker has claimed. @returns whether it came in time: then nothing was sent or will be
+ * Cancels a notification that no worker has claimed. @returns whether it came in time: then nothing was sent or will be. When nobody
+ * knows what became of an attempt before, it is not tried again either, and ends as OUTCOME_UNKNOWN: too late for all we know.
  * @param reason the caller's words, for the timeline
  */
 export async function cancelNotification(
@@ -22,10 +25,12 @@ export async function cancelNotification(
     // With a lease, even one that ran out, a worker may have sent it.
     if (row.status !== 'pending' || row.isLeased || row.isExpired)
       return { cancelled: row.status === 'failed' && row.reason === 'CANCELLED' };
+    const end = givenUp(row, 'CANCELLED');
+    const isLetter = isDeadLetter(end.reason);
     await applyChanges(client, [
-      { ...changeOf(row), status: 'failed', reason: 'CANCELLED', event: 'CANCELLED', by: viewer.id, why: reason },
+      { ...changeOf(row), ...end, event: 'CANCELLED', by: viewer.id, why: reason, isDeadLetter: isLetter },
     ]);
-    return { cancelled: true };
+    return { cancelled: end.reason === 'CANCELLED' };
   });
 }
 
