@@ -1,10 +1,15 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readConfig } from '../subgraphs/notification/config.ts';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { CancelNotificationDocument, FeedDocument } from '../client/generated/operations.ts';
 import { ConfigError } from '../platform/env.ts';
-import { CancelNotificationDocument } from '../client/generated/operations.ts';
+import { createMetrics } from '../platform/metrics.ts';
+import { createPool } from '../platform/postgres.ts';
+import { readConfig } from '../subgraphs/notification/config.ts';
+import { createCounters } from '../subgraphs/notification/counters.ts';
+import { purge } from '../subgraphs/notification/retention.ts';
 import { givenSent, givenTemplate, givenUser, readNotification } from './given.ts';
 import { isWaiting, withConnection } from './locks.ts';
 import { startHerald, type Herald } from './start.ts';
+import { createTestLogger } from './test-log.ts';
 import { until } from './until.ts';
 
 const HOUR_MS = 3_600_000;
@@ -126,4 +131,107 @@ describe('nothing waits to be published of what has ended', () => {
     await end(id);
     expect(await outboxOf(id)).toEqual([]);
   });
+});
+
+describe('what is purged', () => {
+  const retention = { contentDays: 30, requestIdDays: 365, feedHours: 72, months: 24 };
+  const purgeNow = async () => {
+    const [row] = await sql('SELECT current_database() AS name');
+    const url = new URL(inject('postgresUrl'));
+    url.pathname = `/${row?.['name']}`;
+    const log = createTestLogger('retention');
+    const pool = createPool(url.href, { max: 1, log });
+    try {
+      await purge({ pool, retention, counters: createCounters(createMetrics('story')), log });
+    } finally {
+      await pool.end();
+    }
+  };
+  const readFeed = async (after?: string) => (await herald.graphql(FeedDocument, { after, first: 100 })).feed;
+  const numbered = () => until(async () => (await sql('SELECT FROM feed_in')).length === 0);
+  const head = async () => Number((await sql('SELECT max(seq) AS head FROM feed'))[0]?.['head']);
+
+  test('of content: that of notifications which ended long ago, and only those', async () => {
+    const send = () => givenSent(herald, user, template, { send_at: inAnHour() });
+    const [ended, lately, waiting] = [await send(), await send(), await send()];
+    for (const id of [ended, lately]) await herald.graphql(CancelNotificationDocument, { id });
+    const [aged] = await sql(
+      `SELECT ensure_month(now() - interval '40 days'), uuid_floor(now() - interval '40 days') AS id`,
+    );
+    await sql(
+      `UPDATE notification SET ended_at = now() - interval '31 days', id = $2 WHERE id = $1`,
+      ended,
+      aged?.['id'],
+    );
+    await sql('UPDATE content SET notification_id = $2 WHERE notification_id = $1', ended, aged?.['id']);
+    await purgeNow();
+    const kept = await sql('SELECT notification_id AS id FROM content WHERE notification_id = ANY ($1)', [
+      aged?.['id'],
+      lately,
+      waiting,
+    ]);
+    expect(kept.map(({ id }) => id).sort()).toEqual([lately, waiting].sort());
+  });
+
+  test('of request keys: those of more than a year ago', async () => {
+    const requestIds = ['old', 'young'];
+    for (const request_id of requestIds) await givenSent(herald, user, template, { request_id });
+    await sql(`UPDATE request_key SET created_at = now() - interval '366 days' WHERE request_id = 'old'`);
+    await purgeNow();
+    const kept = await sql('SELECT request_id FROM request_key WHERE request_id = ANY ($1)', requestIds);
+    expect(kept).toEqual([{ request_id: 'young' }]);
+  });
+
+  test('of providers: how workers saw them that are gone', async () => {
+    for (const worker of ['gone', 'here'])
+      await herald.sql('worker', `SELECT note_provider($1, 'email', 'smtp', 'closed', NULL)`, [worker]);
+    await sql(`UPDATE provider_state SET seen_at = now() - interval '2 days' WHERE worker = 'gone'`);
+    await purgeNow();
+    expect(await sql('SELECT worker FROM provider_state')).toEqual([{ worker: 'here' }]);
+  });
+
+  test('of the feed: from its beginning to the first that is young, so that what is left has no hole', async () => {
+    const start = (await readFeed()).endCursor;
+    const ids = [];
+    for (let count = 0; count < 5; count += 1) ids.push(await givenSent(herald, user, template));
+    await numbered();
+    const { events } = await readFeed(start);
+    const last = await head();
+    // The third is young, the fourth old: numbers are not always given in the order of the times.
+    await sql(`UPDATE feed SET at = now() - interval '73 hours' WHERE seq <= $1 AND seq <> $1 - 1`, last - 1);
+    await purgeNow();
+    const [lowest] = await sql('SELECT min(seq)::integer AS seq, count(*)::integer AS count FROM feed');
+    expect(lowest).toEqual({ seq: last - 2, count: 3 });
+    await expect(readFeed(events[0]?.cursor)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' });
+    const rest = await readFeed(events[1]?.cursor);
+    expect(rest.events.map(({ notificationId }) => notificationId)).toEqual(ids.slice(2));
+  });
+
+  test('of the feed: all, with its emptied partitions; numbers go on where they were', async () => {
+    await numbered();
+    await sql('UPDATE feed_state SET floor = 2000000');
+    const { endCursor } = await readFeed();
+    await sql(`UPDATE feed SET at = now() - interval '73 hours'`);
+    await purgeNow();
+    const parts = `SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'feed'::regclass ORDER BY 1`;
+    expect((await sql(parts)).map(({ name }) => name)).not.toContain('feed_0');
+    expect((await sql(parts)).map(({ name }) => name)).toContain('feed_2');
+    const id = await givenSent(herald, user, template);
+    await numbered();
+    expect(await head()).toBe(2_000_001);
+    expect((await readFeed(endCursor)).events).toMatchObject([{ notificationId: id }]);
+  });
+});
+
+test('a database that is restored under a running process begins a new epoch, and old cursors expire', async () => {
+  const read = async (after?: string) => (await herald.graphql(FeedDocument, { after, first: 1 })).feed.endCursor;
+  const cursor = await read();
+  expect(await read(cursor)).toBe(cursor);
+  await sql(`UPDATE feed_state SET origin = 'the cluster that it was saved on'`);
+  await until(async () => {
+    await expect(read(cursor)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' });
+    return true;
+  });
+  const next = await read();
+  expect(await read(next)).toBe(next);
 });

@@ -131,7 +131,9 @@ const cut = (outcome: Outcome): Outcome => ({
   ...outcome,
   reason: outcome.reason?.slice(0, MAX_REASON) ?? null,
   retryAfterSeconds:
-    outcome.retryAfterSeconds === null ? null : Math.min(outcome.retryAfterSeconds, MAX_RETRY_AFTER_SECONDS),
+    outcome.retryAfterSeconds === null
+      ? null
+      : Math.min(Math.max(0, Math.ceil(outcome.retryAfterSeconds)), MAX_RETRY_AFTER_SECONDS),
   providerMessageId: outcome.providerMessageId?.slice(0, MAX_PROVIDER_MESSAGE_ID) ?? null,
 });
 
@@ -143,22 +145,19 @@ const toReport = (claim: Claim, outcome: Outcome): StatusReport => ({
     token: claim.token,
     class: outcome.class,
     ...(outcome.reason !== null && { reason: outcome.reason }),
-    ...(outcome.retryAfterSeconds !== null && { retry_after_seconds: toSeconds(outcome.retryAfterSeconds) }),
+    ...(outcome.retryAfterSeconds !== null && { retry_after_seconds: outcome.retryAfterSeconds }),
     ...(outcome.provider !== null && { provider: outcome.provider }),
     ...(outcome.providerMessageId !== null && { provider_message_id: outcome.providerMessageId }),
     ...(outcome.results !== null && { results: outcome.results }),
   },
 });
 
-/** A provider may say anything; a report that is refused for it would take the others of its list along. */
-const toSeconds = (said: number): number => Math.min(Math.max(0, Math.ceil(said)), MAX_RETRY_AFTER_SECONDS);
-
 const toKept = (claim: Claim, outcome: Outcome): KeptOutcome => ({
   notification_id: claim.id,
   token: claim.token,
   class: outcome.class,
   reason: outcome.reason,
-  retry_after_seconds: outcome.retryAfterSeconds === null ? null : toSeconds(outcome.retryAfterSeconds),
+  retry_after_seconds: outcome.retryAfterSeconds === null ? null : outcome.retryAfterSeconds,
   provider_message_id: outcome.providerMessageId,
   results: outcome.results,
 });

@@ -40,11 +40,9 @@ export function startFeedNumberer({
   };
 
   const loop = (async () => {
-    let epoch: string | null = null;
     while (!stopped) {
       try {
-        epoch ??= await checkEpoch(pool);
-        const events = await numberEvents(pool, BATCH);
+        const { epoch, events } = await numberEvents(pool, BATCH);
         const head = events.at(-1)?.seq;
         if (head !== undefined) announce({ epoch, head, events });
         else if (Date.now() - announcedAt >= HEAD_EVERY_MS) announce({ epoch, head: await readHead(pool), events: [] });
@@ -67,20 +65,21 @@ export function startFeedNumberer({
   };
 }
 
-/** The feed's epoch; a new one when this database was restored or promoted since the last number. */
-export async function checkEpoch(pool: Pool): Promise<string> {
-  const { rows } = await pool.query<{ epoch: string }>('SELECT check_feed_epoch() AS epoch');
-  return rows[0]?.epoch ?? '';
-}
-
-/** One statement is one transaction: numbers become visible in their order. @returns the events it numbered, in order */
-export async function numberEvents(pool: Pool, most: number): Promise<StatusEvent[]> {
-  const { rows } = await pool.query<EventRow>({
+/**
+ * One statement is one transaction: numbers become visible in their order. The epoch is looked at with every one, because a database
+ * may be restored or promoted under a running process.
+ * @returns the events it numbered, in order, and the epoch of their numbers
+ */
+export async function numberEvents(pool: Pool, most: number): Promise<{ epoch: string; events: StatusEvent[] }> {
+  const { rows } = await pool.query<{ epoch: string } & (EventRow | { seq: null })>({
     name: 'number-events',
-    text: `SELECT ${EVENT} FROM number_events($1) AS feed ORDER BY seq`,
+    text: `
+      SELECT state.epoch, event.*
+      FROM check_feed_epoch() AS state (epoch) LEFT JOIN LATERAL (SELECT ${EVENT} FROM number_events($1) AS feed) AS event ON true
+      ORDER BY seq`,
     values: [most],
   });
-  return rows.map(toEvent);
+  return { epoch: rows[0]?.epoch ?? '', events: rows.flatMap((row) => (row.seq === null ? [] : [toEvent(row)])) };
 }
 
 async function readHead(pool: Pool): Promise<number> {

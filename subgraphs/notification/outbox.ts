@@ -7,6 +7,7 @@ export type OutboxRow = {
   id: string;
   notificationId: string;
   priority: number;
+  dueAt: Date;
   /** Whether a job of it would find something to do. */
   isWanted: boolean;
 };
@@ -14,21 +15,22 @@ export type OutboxRow = {
 /**
  * Locks due rows of one queue until the end of the transaction, highest priority first. Rows that another relay holds are
  * skipped. Each priority is a range of its own in the index, so neither future rows nor a deep backlog are scanned.
+ * @param since for each priority, 1 to 10, the due time before which nothing is to be found
  */
-export async function lockDue(client: PoolClient, key: QueueKey, limit: number): Promise<OutboxRow[]> {
+export async function lockDue(client: PoolClient, key: QueueKey, limit: number, since: Date[]): Promise<OutboxRow[]> {
   const { rows } = await client.query<OutboxRow>({
     name: 'lock-due',
     text: `
-      SELECT due.id, due.notification_id AS "notificationId", due.priority,
+      SELECT due.id, due.notification_id AS "notificationId", due.priority, due.due_at AS "dueAt",
         $1 = 'failed' OR EXISTS (
           SELECT FROM notification n
           WHERE n.id = due.notification_id AND n.status = 'pending' AND (n.expires_at IS NULL OR n.expires_at > now())) AS "isWanted"
       FROM generate_series(10, 1, -1) AS level, LATERAL (
-        SELECT id, notification_id, priority FROM outbox
-        WHERE key = $1 AND priority = level AND due_at <= now()
+        SELECT id, notification_id, priority, due_at FROM outbox
+        WHERE key = $1 AND priority = level AND due_at <= now() AND due_at >= ($3::timestamptz[])[level]
         ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
       LIMIT $2`,
-    values: [key, limit],
+    values: [key, limit, since],
   });
   return rows;
 }
@@ -93,7 +95,7 @@ export type DeadLetter = {
 export async function requeueUnclaimed(pool: Pool | PoolClient): Promise<number> {
   const { rowCount } = await pool.query(`
     INSERT INTO outbox (notification_id, key, priority, due_at)
-    SELECT n.id, n.type, n.priority, n.due_at FROM notification n
+    SELECT n.id, n.type, n.priority, greatest(n.due_at, now()) FROM notification n
     WHERE n.status = 'pending' AND n.lease_until IS NULL
       AND NOT EXISTS (SELECT FROM outbox o WHERE o.notification_id = n.id AND o.key = n.type)`);
   return rowCount ?? 0;
@@ -104,7 +106,7 @@ export async function requeueUnclaimed(pool: Pool | PoolClient): Promise<number>
  * (5 min × 2). A job may be lost in the broker without its mark being gone: a purged or deleted queue.
  * @param isDrained whether the queue is empty, so that a job still unclaimed can only be lost; else an hour is waited
  */
-export async function requeueLong(pool: Pool, key: QueueKey, isDrained: boolean): Promise<number> {
+export async function requeueLong(pool: Pool | PoolClient, key: QueueKey, isDrained: boolean): Promise<number> {
   const { rowCount } = await pool.query(
     `WITH lost AS (
        SELECT n.id FROM notification n

@@ -6,6 +6,7 @@ import type { Logger } from '../../platform/logger.ts';
 import { withTransaction, type Pool, type PoolClient } from '../../platform/postgres.ts';
 import type { Counters } from './counters.ts';
 import { recoverFromWipe } from './broker-mark.ts';
+import { createLowWater } from './low-water.ts';
 import { deletePublished, lockDue, postpone, readDeadLetters, type OutboxRow } from './outbox.ts';
 
 const BATCH = 100;
@@ -88,6 +89,7 @@ export function startRelay(deps: RelayDependencies): Relay {
 function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, log }: RelayDependencies) {
   /** How many may be published before the queue's depth is asked for again. */
   let room = 0;
+  const lowWater = createLowWater();
 
   const publish = async (client: PoolClient, rows: OutboxRow[]) => {
     const letters =
@@ -117,7 +119,8 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, log }: 
     /** @returns how many rows left the outbox */
     pump: () =>
       withTransaction(pool, async (client) => {
-        const due = await lockDue(client, key, BATCH);
+        const due = await lockDue(client, key, BATCH, lowWater.next(Date.now()));
+        lowWater.note(due, BATCH, Date.now());
         if (due.length === 0) return 0;
         const wanted = due.filter((row) => row.isWanted);
         const unwanted = due.filter((row) => !row.isWanted);

@@ -1,6 +1,6 @@
 import type { Running } from '../../platform/lifecycle.ts';
 import type { Logger } from '../../platform/logger.ts';
-import { isConnectionLost, withTransaction, type Pool } from '../../platform/postgres.ts';
+import { isConnectionLost, type Pool } from '../../platform/postgres.ts';
 import type { Counters } from './counters.ts';
 
 export type Retention = {
@@ -85,17 +85,18 @@ export async function purge(
     content: await inBatches(pool, isStopped, PURGE_CONTENT, retention.contentDays),
     request_keys: await inBatches(pool, isStopped, PURGE_REQUEST_KEYS, retention.requestIdDays),
     feedback: await inBatches(pool, isStopped, PURGE_FEEDBACK, FEEDBACK_DAYS),
-    feed: await purgeFeed(pool, retention.feedHours),
-    partitions: await dropMonths(pool, retention.months),
+    feed: await purgeFeed(pool, isStopped, retention.feedHours),
+    provider_states: await inBatches(pool, isStopped, PURGE_PROVIDER_STATES, PROVIDER_DAYS),
+    partitions: await dropPartitions(pool, retention.months),
   };
   for (const [what, count] of Object.entries(purged)) counters.purged.inc({ what }, count);
   if (Object.values(purged).some((count) => count > 0)) log.info(purged, 'old data was removed');
 }
 
-async function inBatches(pool: Pool, isStopped: () => boolean, text: string, days: number): Promise<number> {
+async function inBatches(pool: Pool, isStopped: () => boolean, text: string, age: number): Promise<number> {
   let total = 0;
   for (;;) {
-    const { rowCount } = await pool.query(text, [days, BATCH]);
+    const { rowCount } = await pool.query(text, [age, BATCH]);
     total += rowCount ?? 0;
     if ((rowCount ?? 0) < BATCH || isStopped()) return total;
   }
@@ -115,20 +116,27 @@ const PURGE_FEEDBACK = `
   DELETE FROM feedback_seen WHERE (provider, event_id) IN (
     SELECT provider, event_id FROM feedback_seen WHERE seen_at < now() - $1 * interval '1 day' LIMIT $2)`;
 
-/** Numbers go on where they were, also when every row is gone: the floor is raised first. */
-const purgeFeed = (pool: Pool, hours: number): Promise<number> =>
-  withTransaction(pool, async (client) => {
-    await client.query('UPDATE feed_state SET floor = greatest(floor, (SELECT max(seq) FROM feed))');
-    const { rowCount } = await client.query(
-      `DELETE FROM feed WHERE seq < (SELECT min(seq) FROM feed WHERE at >= now() - $1 * interval '1 hour')
-         OR (at < now() - $1 * interval '1 hour' AND NOT EXISTS (SELECT FROM feed WHERE at >= now() - $1 * interval '1 hour'))`,
-      [hours],
-    );
-    return rowCount ?? 0;
-  });
+/** How a worker saw its providers, long after it was last seen. */
+const PURGE_PROVIDER_STATES = `
+  DELETE FROM provider_state WHERE (worker, type, provider) IN (
+    SELECT worker, type, provider FROM provider_state WHERE seen_at < now() - $1 * interval '1 day' LIMIT $2)`;
+const PROVIDER_DAYS = 1;
 
-/** @returns how many months were dropped */
-async function dropMonths(pool: Pool, months: number): Promise<number> {
+/** Numbers go on where they were, also when every row is gone: the floor is raised first. */
+async function purgeFeed(pool: Pool, isStopped: () => boolean, hours: number): Promise<number> {
+  await pool.query('UPDATE feed_state SET floor = greatest(floor, (SELECT max(seq) FROM feed))');
+  return inBatches(pool, isStopped, PURGE_FEED, hours);
+}
+
+/** From the lowest number to the first that is young: what is left has no hole. */
+const PURGE_FEED = `
+  WITH lowest AS (SELECT seq, at < now() - $1 * interval '1 hour' AS is_old FROM feed ORDER BY seq LIMIT $2)
+  DELETE FROM feed USING lowest
+  WHERE feed.seq = lowest.seq AND is_old AND feed.seq < coalesce((SELECT min(seq) FROM lowest WHERE NOT is_old), feed.seq + 1)`;
+
+/** @returns how many were dropped, of the feed and of notifications */
+async function dropPartitions(pool: Pool, months: number): Promise<number> {
+  const { rows: feed } = await pool.query<{ dropped: number }>('SELECT drop_empty_feed_partitions() AS dropped');
   const { rows } = await pool.query<{ dropped: number }>('SELECT drop_old_months($1) AS dropped', [months]);
-  return rows[0]?.dropped ?? 0;
+  return (feed[0]?.dropped ?? 0) + (rows[0]?.dropped ?? 0);
 }

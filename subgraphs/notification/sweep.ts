@@ -21,6 +21,8 @@ import { requeueLong } from './outbox.ts';
 import { toChange, type ReportDependencies } from './report-status.ts';
 
 const INTERVAL_MS = 5_000;
+/** It looks through all that is due; and what is lost was lost for minutes. */
+const REQUEUE_INTERVAL_MS = 30_000;
 const PING_MS = 1_000;
 const BATCH = 100;
 /** A notification claimed this often without one attempt kills its workers. */
@@ -36,6 +38,7 @@ export function startSweeper(deps: SweepDependencies): Running {
   let stopped = false;
   let running: Promise<void> | null = null;
   let sweptAt = Date.now();
+  let requeuedAt = 0;
   // While PostgreSQL was away no worker could report, so leases get one full turn of unbroken connection first. It is asked
   // every second, or a short outage between two sweeps would go unseen. That it is slow is no outage.
   const leaseMs = deps.leaseSeconds * 1_000;
@@ -61,6 +64,8 @@ export function startSweeper(deps: SweepDependencies): Running {
         return;
       }
       while (!stopped && (await sweepOnce(deps)) === BATCH);
+      if (Date.now() - requeuedAt < REQUEUE_INTERVAL_MS) return;
+      requeuedAt = Date.now();
       await requeueLost(deps);
     } catch (error) {
       if (isConnectionLost(error)) loseConnection();
@@ -86,7 +91,10 @@ export function startSweeper(deps: SweepDependencies): Running {
 async function requeueLost({ pool, broker, names, counters, log, onQueued }: SweepDependencies): Promise<void> {
   if (broker.state !== 'up') return;
   for (const type of NOTIFICATION_TYPES) {
-    const requeued = await requeueLong(pool, type, (await broker.depth(names.queues[type])) === 0);
+    const isEmpty = (await broker.depth(names.queues[type])) === 0;
+    const requeued = await withTransaction(pool, async (client) =>
+      (await tryLock(client)) ? requeueLong(client, type, isEmpty) : 0,
+    );
     if (requeued === 0) continue;
     counters.requeued.inc({ case: 'lost' }, requeued);
     log.warn({ type, requeued }, 'published and not claimed for long: published again');

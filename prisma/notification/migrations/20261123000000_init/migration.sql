@@ -345,6 +345,31 @@ END $$;
 
 SELECT ensure_feed_partitions();
 
+-- Drops the feed's partitions below the newest number that purging has emptied. Returns how many.
+CREATE FUNCTION drop_empty_feed_partitions() RETURNS INTEGER
+LANGUAGE plpgsql AS $$
+DECLARE
+  newest BIGINT;
+  part REGCLASS;
+  has_rows BOOLEAN;
+  dropped INTEGER := 0;
+BEGIN
+  PERFORM pg_advisory_xact_lock(7201129);
+  PERFORM set_config('lock_timeout', '500ms', true);
+  SELECT greatest((SELECT max(seq) FROM feed), floor) / 1000000 INTO newest FROM feed_state;
+  FOR part IN
+    SELECT c.oid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'feed'::regclass AND substr(c.relname, 6)::bigint < newest ORDER BY substr(c.relname, 6)::bigint
+  LOOP
+    -- Nothing is numbered into it any more, so what is empty stays empty.
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', part) INTO has_rows;
+    EXIT WHEN has_rows;
+    EXECUTE format('DROP TABLE %s', part);
+    dropped := dropped + 1;
+  END LOOP;
+  RETURN dropped;
+END $$;
+
 -- Numbers the oldest status changes that wait, without holes, and returns them. Only one caller at a time does; the others get
 -- nothing. It must run in a transaction of its own: the numbers are the order in which readers see them.
 CREATE FUNCTION number_events(most INTEGER) RETURNS SETOF feed
