@@ -87,6 +87,14 @@ describe.skipIf(!hasServices)('what becomes of a mail', () => {
     ]);
   });
 
+  test('a refusal that goes on and on is kept to its first 2,000 characters, and reported like any other', async () => {
+    const { id } = await givenMail([{ toMessage: `554 5.7.1 ${'no'.repeat(6_000)}` }]);
+    const { tries, ...ended } = await readEnded(id);
+    expect(ended).toMatchObject({ status: 'failed', reason: 'REJECTED', attempts: 1 });
+    expect(tries[0]?.['reason']).toMatch(/5\.7\.1 nono/);
+    expect(tries[0]?.['reason'].length).toBeLessThanOrEqual(2_000);
+  });
+
   test('a refusal for now is tried again, until it is taken', async () => {
     const { id, email } = await givenMail([{ toRecipient: '450 4.2.1 mailbox busy' }, 'accept']);
     const ended = await readEnded(id);

@@ -42,5 +42,5 @@ export const toResults = (outcomes: ReadonlyMap<string, TargetOutcome>): TargetR
     ...(outcome.reason !== undefined && { reason: toStorable(outcome.reason.slice(0, REASON_LENGTH)) }),
   }));
 
-/** Many devices share one report, whose size is bounded. The attempt's own reason is whole. */
+/** Many devices share one report, whose size is bounded. */
 const REASON_LENGTH = 300;

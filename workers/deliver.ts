@@ -227,9 +227,9 @@ function toEnded(
   return {
     provider,
     class: whole.class,
-    reason: whole.reason === undefined ? null : toStorable(whole.reason),
+    reason: toText(whole.reason, REASON_LENGTH),
     retry_after_seconds: whole.retryAfterSeconds ?? null,
-    provider_message_id: whole.providerMessageId === undefined ? null : toStorable(whole.providerMessageId),
+    provider_message_id: toText(whole.providerMessageId, MESSAGE_ID_LENGTH),
     results: toResults(sent),
   };
 }
@@ -238,14 +238,21 @@ function toOutcome(outcomes: ReadonlyMap<string, TargetOutcome>, last: EndedAtte
   const whole = conclude(outcomes);
   return {
     class: whole.class,
-    reason: whole.reason === undefined ? null : toStorable(whole.reason),
+    reason: toText(whole.reason, REASON_LENGTH),
     retryAfterSeconds: whole.retryAfterSeconds ?? null,
     provider: last?.provider ?? null,
-    providerMessageId: whole.providerMessageId === undefined ? null : toStorable(whole.providerMessageId),
+    providerMessageId: toText(whole.providerMessageId, MESSAGE_ID_LENGTH),
     results: last?.results ?? null,
     hasAttempt: last !== null,
   };
 }
+
+/** A provider may say anything, and as much as it likes; a report that is too long would be refused with all of its list. */
+const toText = (said: string | undefined, length: number): string | null =>
+  said === undefined ? null : toStorable(said.slice(0, length));
+
+const REASON_LENGTH = 2_000;
+const MESSAGE_ID_LENGTH = 1_000;
 
 /** Preferences and addresses found longer ago are asked for again before a hand-over. */
 const FOUND_HOLDS_MS = 1_000;
