@@ -17,7 +17,7 @@ import { startHerald, type Herald } from './start.ts';
 import { until } from './until.ts';
 
 const PATIENT = { timeoutMs: 15_000 };
-const FOR_NOW: Step = { status: 503, body: { errors: [{ message: 'later' }] } };
+const FOR_NOW = { status: 503, body: { errors: [{ message: 'later' }] } };
 
 /** What the attempts of a notification came to, in their order. */
 const readAttempts = (herald: Herald, id: string) =>
@@ -88,6 +88,12 @@ describe('two e-mail providers', { timeout: 30_000 }, () => {
       'ATTEMPT_ENDED',
       'DELIVERED',
     ]);
+  });
+
+  test('the second is tried too when the first wants a wait beyond what any column takes', async () => {
+    const { id, email } = await givenMail([{ ...FOR_NOW, headers: { 'retry-after': '99999999999' } }]);
+    expect(await ended(id)).toMatchObject({ status: 'delivered', attempts: 2 });
+    expect(arrived(email)).toEqual({ sendgrid: 0, smtp: 1 });
   });
 
   test.each<[string, Step]>([

@@ -6,6 +6,18 @@ import type { SendOutcome } from './provider.ts';
 export type TargetOutcome =
   SendOutcome | { class: 'not_sent'; reason: string; retryAfterSeconds?: undefined; providerMessageId?: undefined };
 
+/** A day: one wait longer than the columns take would fail the whole batch that it is written with. */
+const MAX_RETRY_AFTER_SECONDS = 24 * 60 * 60;
+
+/** What a provider made of a message, within what can be kept: it may have been told anything. */
+export const toTargetOutcome = (outcome: TargetOutcome): TargetOutcome =>
+  outcome.retryAfterSeconds === undefined
+    ? outcome
+    : {
+        ...outcome,
+        retryAfterSeconds: Math.min(Math.max(0, Math.ceil(outcome.retryAfterSeconds)), MAX_RETRY_AFTER_SECONDS),
+      };
+
 /** Whether the next provider may be tried: this one surely did not take the message, and not for the message's sake. */
 export const isOpen = (outcome: TargetOutcome | undefined): boolean =>
   outcome === undefined || PASSED_ON.includes(outcome.class);

@@ -5,7 +5,7 @@ import type { Logger } from '../platform/logger.ts';
 import { toStorable } from '../platform/text.ts';
 import type { GuardedProvider } from './breaker.ts';
 import type { Claim, Claims, EndedAttempt, Start, Unreachable } from './claims.ts';
-import { conclude, isOpen, toResults, type TargetOutcome } from './conclude.ts';
+import { conclude, isOpen, toResults, toTargetOutcome, type TargetOutcome } from './conclude.ts';
 import type { PreferencesReader } from './preferences.ts';
 import { toTargets, type Target } from './targets.ts';
 
@@ -185,7 +185,7 @@ async function sendAll(
 ): Promise<Map<string, TargetOutcome>> {
   const signal = AbortSignal.timeout(providerTimeoutMs);
   const send = async ({ id, message }: Target) =>
-    [id, await provider.send(message, { notificationId, signal })] as const;
+    [id, toTargetOutcome(await provider.send(message, { notificationId, signal }))] as const;
   // A circuit that is being tried lets one through; the others go when it has closed.
   const [first, ...others] = targets;
   const tried = provider.state().state === 'half_open' && first !== undefined ? [await send(first)] : [];
