@@ -18,6 +18,7 @@ import { until } from './until.ts';
 
 const PATIENT = { timeoutMs: 15_000 };
 const FOR_NOW = { status: 503, body: { errors: [{ message: 'later' }] } };
+const IN_AN_HOUR = { ...FOR_NOW, headers: { 'retry-after': '3600' } };
 
 /** What the attempts of a notification came to, in their order. */
 const readAttempts = (herald: Herald, id: string) =>
@@ -58,6 +59,17 @@ describe('two e-mail providers', { timeout: 30_000 }, () => {
     until(async () => {
       const read = await readNotification(herald, id);
       return read.status !== 'pending' && read;
+    }, PATIENT);
+  /** Where a notification stands when its worker has reported. */
+  const afterFirstRound = (id: string) =>
+    until(async () => {
+      const [row] = await herald.sql(
+        'notification',
+        `SELECT status, failures, due_at > now() + interval '50 minutes' AS "isInAnHour" FROM notification n
+         WHERE id = $1 AND EXISTS (SELECT FROM attempt a WHERE a.notification_id = n.id AND a.applied_at IS NOT NULL)`,
+        [id],
+      );
+      return row ?? false;
     }, PATIENT);
   const arrived = (email: string) => ({
     sendgrid: sendgrid.accepted(email).length,
@@ -112,12 +124,11 @@ describe('two e-mail providers', { timeout: 30_000 }, () => {
     expect(arrived(email)).toEqual({ sendgrid: 0, smtp: 0 });
   });
 
-  test('one try of the schedule is used up when neither takes it', async () => {
-    const { id, email } = await givenMail([FOR_NOW]);
+  test('one try of the schedule is used up when neither takes it, and the longer wait holds', async () => {
+    const { id, email } = await givenMail([IN_AN_HOUR]);
     smtp.script(email, { toRecipient: '450 4.2.1 later' });
-    expect(await ended(id)).toMatchObject({ status: expect.any(String) });
-    const both = await readAttempts(herald, id);
-    expect(both.slice(0, 2).map(({ provider }) => provider)).toEqual(['sendgrid', 'smtp']);
+    expect(await afterFirstRound(id)).toEqual({ status: 'pending', failures: 1, isInAnHour: true });
+    expect((await readAttempts(herald, id)).map(({ provider }) => provider)).toEqual(['sendgrid', 'smtp']);
   });
 
   test('a key that is refused pauses the first, loudly, and the second goes on', async () => {
@@ -133,6 +144,13 @@ describe('two e-mail providers', { timeout: 30_000 }, () => {
       await ended(id);
       return (await providerOf(herald, 'sendgrid'))?.state === 'CLOSED';
     }, PATIENT);
+  });
+
+  test('a try is used up also when the second refuses us after the first failed for now', async () => {
+    const { id, email } = await givenMail([IN_AN_HOUR]);
+    smtp.script(email, { toRecipient: '530 5.7.0 log in' });
+    expect(await afterFirstRound(id)).toEqual({ status: 'pending', failures: 1, isInAnHour: true });
+    await until(async () => (await providerOf(herald, 'smtp'))?.state === 'PAUSED', PATIENT);
   });
 });
 

@@ -24,6 +24,17 @@ export const isOpen = (outcome: TargetOutcome | undefined): boolean =>
 
 const PASSED_ON: OutcomeClass[] = ['transient', 'configuration', 'not_sent'];
 
+/**
+ * What a message has come to at one target that two providers were tried with. A provider that could not try takes nothing
+ * back: one before it failed for now, which uses up a try and may ask for a wait.
+ */
+export function merge(earlier: TargetOutcome | undefined, later: TargetOutcome): TargetOutcome {
+  if (earlier?.class !== 'transient') return later;
+  if (later.class === 'configuration' || later.class === 'not_sent') return earlier;
+  const waits = [earlier, later].flatMap(({ retryAfterSeconds }) => retryAfterSeconds ?? []);
+  return later.class === 'transient' && waits.length > 0 ? { ...later, retryAfterSeconds: Math.max(...waits) } : later;
+}
+
 /** The first of these that any target met is what the whole came to: one device that has it is enough. */
 const ORDER: OutcomeClass[] = [
   'accepted',

@@ -5,7 +5,7 @@ import type { Logger } from '../platform/logger.ts';
 import { toStorable } from '../platform/text.ts';
 import type { GuardedProvider } from './breaker.ts';
 import type { Claim, Claims, EndedAttempt, Start, Unreachable } from './claims.ts';
-import { conclude, isOpen, toResults, toTargetOutcome, type TargetOutcome } from './conclude.ts';
+import { conclude, isOpen, merge, toResults, toTargetOutcome, type TargetOutcome } from './conclude.ts';
 import type { PreferencesReader } from './preferences.ts';
 import { toTargets, type Target } from './targets.ts';
 
@@ -154,7 +154,7 @@ async function handOver(
       return last === null ? withoutStart(start) : toOutcome(outcomes, last);
     }
     const sent = await sendAll(claim, mine, provider, deps);
-    for (const [id, outcome] of sent) outcomes.set(id, outcome);
+    for (const [id, outcome] of sent) outcomes.set(id, merge(outcomes.get(id), outcome));
     last = toEnded(provider.name, outcomes, sent);
   }
   for (const { id, kind } of targets)

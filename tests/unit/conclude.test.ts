@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { toTargetOutcome } from '../../workers/conclude.ts';
+import { merge, toTargetOutcome, type TargetOutcome } from '../../workers/conclude.ts';
 
 test.each([
   [undefined, undefined],
@@ -14,3 +14,32 @@ test.each([
   const said = { class: 'transient' as const, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
   expect(toTargetOutcome(said).retryAfterSeconds).toBe(expected);
 });
+
+test.each<[string, TargetOutcome | undefined, TargetOutcome, Partial<TargetOutcome>]>([
+  ['nothing, then a wait', undefined, transient('b', 5), transient('b', 5)],
+  ['a wait, then wrong credentials', transient('a', 9), wrong('b'), transient('a', 9)],
+  ['a wait, then an open circuit', transient('a', 9), notSent('b'), transient('a', 9)],
+  ['a failure without a wait, then wrong credentials', transient('a'), wrong('b'), transient('a')],
+  ['wrong credentials, then a wait', wrong('a'), transient('b', 9), transient('b', 9)],
+  ['wrong credentials, then an open circuit', wrong('a'), notSent('b'), notSent('b')],
+  ['a long wait, then a short one', transient('a', 9), transient('b', 5), transient('b', 9)],
+  ['a short wait, then a long one', transient('a', 5), transient('b', 9), transient('b', 9)],
+  ['a wait, then a failure without one', transient('a', 9), transient('b'), transient('b', 9)],
+  ['two failures without a wait', transient('a'), transient('b'), transient('b')],
+  ['a wait, then success', transient('a', 9), { class: 'accepted' }, { class: 'accepted' }],
+  ['a wait, then nobody knows', transient('a', 9), { class: 'unknown' }, { class: 'unknown' }],
+])('at one target, %s', (_, earlier, later, expected) => {
+  expect(merge(earlier, later)).toEqual(expected);
+});
+
+function transient(reason: string, retryAfterSeconds?: number): TargetOutcome {
+  return { class: 'transient', reason, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
+}
+
+function wrong(reason: string): TargetOutcome {
+  return { class: 'configuration', reason };
+}
+
+function notSent(reason: string): TargetOutcome {
+  return { class: 'not_sent', reason };
+}
