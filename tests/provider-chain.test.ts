@@ -291,6 +291,17 @@ describe('devices of three kinds', { timeout: 30_000 }, () => {
     expect(await readAttempts(herald, id)).toEqual(
       ['fcm', 'webpush', 'onesignal'].map((provider) => ({ provider, class: 'accepted' })),
     );
+    // Each with the id that its own provider gave.
+    const ids = await herald.sql(
+      'notification',
+      'SELECT provider_message_id AS id FROM attempt WHERE notification_id = $1 ORDER BY number',
+      [id],
+    );
+    expect(ids.map((row) => String(row.id))).toEqual([
+      expect.stringMatching(/^projects\//),
+      expect.stringMatching(/^https:/),
+      expect.stringMatching(/^[0-9a-f-]{36}$/),
+    ]);
   });
 
   test('that are gone are marked; where one has it, the message is delivered', async () => {

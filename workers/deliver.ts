@@ -217,19 +217,20 @@ async function startAttempt(
   }
 }
 
-/** What the claim has come to after an attempt, with the attempt's own results. */
+/** What the claim has come to after an attempt, with the attempt's own results and message id: events name it. */
 function toEnded(
   provider: string,
   outcomes: ReadonlyMap<string, TargetOutcome>,
   sent: ReadonlyMap<string, TargetOutcome>,
 ): EndedAttempt {
   const whole = conclude(outcomes);
+  const { providerMessageId } = conclude(sent);
   return {
     provider,
     class: whole.class,
     reason: toText(whole.reason, REASON_LENGTH),
     retry_after_seconds: whole.retryAfterSeconds ?? null,
-    provider_message_id: toText(whole.providerMessageId, MESSAGE_ID_LENGTH),
+    provider_message_id: toText(providerMessageId, MESSAGE_ID_LENGTH),
     results: toResults(sent),
   };
 }
@@ -241,7 +242,7 @@ function toOutcome(outcomes: ReadonlyMap<string, TargetOutcome>, last: EndedAtte
     reason: toText(whole.reason, REASON_LENGTH),
     retryAfterSeconds: whole.retryAfterSeconds ?? null,
     provider: last?.provider ?? null,
-    providerMessageId: toText(whole.providerMessageId, MESSAGE_ID_LENGTH),
+    providerMessageId: last?.provider_message_id ?? null,
     results: last?.results ?? null,
     hasAttempt: last !== null,
   };

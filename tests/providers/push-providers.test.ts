@@ -8,6 +8,8 @@ import { startDeadEnd, startFcmLane, startOneSignalLane, startWebPushLane, type 
 import { CONTENT, NEVER, toPushMessage } from './push-message.ts';
 import { FCM_ROWS, ONESIGNAL_ROWS, WEB_PUSH_ROWS } from './push-rows.ts';
 
+const NOTIFICATION_ID = randomUUID();
+
 describe.each([
   { name: 'fcm', start: startFcmLane, rows: FCM_ROWS, unclear: 'unknown' },
   { name: 'webpush', start: startWebPushLane, rows: WEB_PUSH_ROWS, unclear: 'unknown' },
@@ -27,10 +29,15 @@ describe.each([
 
   const send = (
     token: PushToken,
-    options: { by?: Provider<DeviceMessage>; signal?: AbortSignal; changes?: Partial<DeviceMessage> } = {},
+    options: {
+      by?: Provider<DeviceMessage>;
+      signal?: AbortSignal;
+      changes?: Partial<DeviceMessage>;
+      notificationId?: string;
+    } = {},
   ) =>
     (options.by ?? provider).send(toPushMessage(token, options.changes), {
-      notificationId: randomUUID(),
+      notificationId: options.notificationId ?? randomUUID(),
       signal: options.signal ?? NEVER,
     });
 
@@ -40,7 +47,7 @@ describe.each([
 
   test('hands a message over once, whole', async () => {
     const token = lane.newDevice();
-    const outcome = await send(token);
+    const outcome = await send(token, { notificationId: NOTIFICATION_ID });
     expect(outcome).toEqual({ class: 'accepted', providerMessageId: expect.stringMatching(/\S/) });
     expect(lane.requests(token)).toBe(1);
     expect(lane.accepted(token)).toEqual([WHOLE[name as keyof typeof WHOLE](token)]);
@@ -49,7 +56,7 @@ describe.each([
   test('leaves out what a message lacks', async () => {
     const token = lane.newDevice();
     const changes = { image: null, link: null, data: null, ttlSeconds: null, collapseKey: null };
-    expect(await send(token, { changes })).toMatchObject({ class: 'accepted' });
+    expect(await send(token, { changes, notificationId: NOTIFICATION_ID })).toMatchObject({ class: 'accepted' });
     expect(lane.accepted(token)).toEqual([BARE[name as keyof typeof BARE](token)]);
   });
 
@@ -236,6 +243,7 @@ const WHOLE = {
   }),
   onesignal: ({ token }: PushToken) => ({
     app_id: expect.any(String),
+    name: NOTIFICATION_ID,
     target_channel: 'push',
     include_subscription_ids: [token],
     idempotency_key: expect.any(String),
@@ -269,6 +277,7 @@ const BARE = {
   }),
   onesignal: ({ token }: PushToken) => ({
     app_id: expect.any(String),
+    name: NOTIFICATION_ID,
     target_channel: 'push',
     include_subscription_ids: [token],
     idempotency_key: expect.any(String),

@@ -100,6 +100,8 @@ function toNotification(
   const { title, body, image, link, data, ttlSeconds, collapseKey } = message;
   return Object.assign(new Notification(), {
     app_id: appId,
+    // Nobody sees it; by it an event about this message is known for ours.
+    name: notificationId,
     target_channel: 'push' as const,
     include_subscription_ids: [message.token.token],
     idempotency_key: toIdempotencyKey(notificationId, message.token.id),
