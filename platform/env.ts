@@ -67,11 +67,13 @@ export const providerUrl = z
     (text) =>
       URL.canParse(text) &&
       (new URL(text).protocol === 'https:' ||
-        (new URL(text).protocol === 'http:' &&
-          /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(text).hostname))),
+        (new URL(text).protocol === 'http:' && isLoopback(new URL(text).hostname))),
     'must be an https:// URL, or an http:// URL of this machine',
   )
   .optional();
+
+/** Whether a host of a URL is this machine: nobody listens on the way there. */
+export const isLoopback = (hostname: string): boolean => /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
 
 /** The base URL of another service, without its trailing slash. */
 export const serviceUrl = (fallback: string) =>
@@ -85,6 +87,14 @@ export const secret = (what: string) =>
     .string()
     .min(16, 'must have at least 16 characters')
     .regex(/^[!-~]*$/, 'must be printable ASCII without spaces')
+    .describe(what);
+
+/** A key that a provider gave out, for a header: what copying put around it is dropped. */
+export const apiKey = (what: string) =>
+  z
+    .string()
+    .trim()
+    .regex(/^[!-~]+$/, 'must be printable ASCII without spaces')
     .describe(what);
 
 export const logLevel = z

@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import type { NotificationType } from '../contracts/jobs.ts';
 import { PUSH_TOKEN_KINDS } from '../contracts/message.ts';
-import { ConfigError, parseEnv, providerUrl, url, type Env } from '../platform/env.ts';
+import { apiKey, ConfigError, parseEnv, providerUrl, url, type Env } from '../platform/env.ts';
 import type { Logger } from '../platform/logger.ts';
 import { createGmailProvider } from './email/gmail.ts';
 import { mailFrom } from './email/mail-from.ts';
 import type { Dkim } from './email/mail-transport.ts';
 import { createMailgunProvider } from './email/mailgun.ts';
 import { createSendgridProvider } from './email/sendgrid.ts';
+import { smtpUrl, tokenSmtpUrl } from './email/smtp-url.ts';
 import { createSmtpProvider } from './email/smtp.ts';
 import { pemFile, privateKey, serviceAccount } from './key-files.ts';
 import type { Provider, TargetKind } from './provider.ts';
@@ -36,7 +37,7 @@ export type Adapter = {
 export const adapters: Record<string, Adapter> = {
   smtp: adapter('email', ['email'], {
     vars: {
-      SMTP_URL: url('smtp', 'smtps').describe('where mail is handed over, smtp://user:password@host:587'),
+      SMTP_URL: smtpUrl.describe('where mail is handed over, smtp://user:password@host:587'),
       MAIL_FROM: mailFrom,
       DKIM_DOMAIN: z.string().optional(),
       DKIM_SELECTOR: z.string().optional(),
@@ -56,7 +57,7 @@ export const adapters: Record<string, Adapter> = {
   }),
   sendgrid: adapter('email', ['email'], {
     vars: {
-      SENDGRID_API_KEY: z.string().describe('an API key with the permission Mail Send'),
+      SENDGRID_API_KEY: apiKey('an API key with the permission Mail Send'),
       SENDGRID_BASE_URL: providerUrl,
       MAIL_FROM: mailFrom,
     },
@@ -70,7 +71,7 @@ export const adapters: Record<string, Adapter> = {
   }),
   mailgun: adapter('email', ['email'], {
     vars: {
-      MAILGUN_API_KEY: z.string().describe('a sending key of the domain, or an account key'),
+      MAILGUN_API_KEY: apiKey('a sending key of the domain, or an account key'),
       MAILGUN_DOMAIN: z.string().describe('the domain that mail is sent from, as Mailgun knows it'),
       MAILGUN_BASE_URL: providerUrl,
       MAIL_FROM: mailFrom,
@@ -90,7 +91,7 @@ export const adapters: Record<string, Adapter> = {
       GMAIL_CLIENT_ID: z.string().describe('the OAuth client'),
       GMAIL_CLIENT_SECRET: z.string().describe('its secret'),
       GMAIL_REFRESH_TOKEN: z.string().describe('what the account granted that client, scope https://mail.google.com/'),
-      GMAIL_SMTP_URL: url('smtp', 'smtps').optional(),
+      GMAIL_SMTP_URL: tokenSmtpUrl.optional(),
       GMAIL_TOKEN_URL: providerUrl,
       MAIL_FROM: mailFrom,
       PROVIDER_CA_FILE: pemFile,
@@ -145,7 +146,7 @@ export const adapters: Record<string, Adapter> = {
   onesignal: adapter('push', ['onesignal'], {
     vars: {
       ONESIGNAL_APP_ID: z.string().describe('the id of the OneSignal app'),
-      ONESIGNAL_API_KEY: z.string().describe("the app's API key"),
+      ONESIGNAL_API_KEY: apiKey("the app's API key"),
       ONESIGNAL_BASE_URL: providerUrl,
     },
     create: (vars, { timeoutMs }) =>

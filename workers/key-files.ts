@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { providerUrl } from '../platform/env.ts';
 
 /** Variables that hold a key, or the path of a file that does. No fault tells the value: it may be the key. */
 
@@ -20,7 +21,8 @@ const serviceAccountSchema = z.object({
   project_id: z.string(),
   client_email: z.string(),
   private_key: z.string(),
-  token_uri: z.string().optional(),
+  // The account's signature goes there.
+  token_uri: providerUrl,
 });
 
 /** A service account of Google: its JSON, that as base64, or the path of the file with it. */
@@ -31,7 +33,9 @@ export const serviceAccount = z
       toJson(text) ?? toJson(Buffer.from(text, 'base64').toString()) ?? readJsonFile(text, context),
     );
     if (parsed.success) return parsed.data;
-    if (context.issues.length === 0)
+    const badTokenUri = parsed.error.issues.find(({ path }) => path[0] === 'token_uri');
+    if (badTokenUri !== undefined) context.addIssue(`its token_uri ${badTokenUri.message}`);
+    else if (context.issues.length === 0)
       context.addIssue(
         'must be the JSON of a service account, or the path of the file with it: project_id, client_email, private_key',
       );

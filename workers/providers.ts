@@ -1,5 +1,6 @@
 import { ConfigError, type Env } from '../platform/env.ts';
 import type { Running } from '../platform/lifecycle.ts';
+import type { Logger } from '../platform/logger.ts';
 import { adapters, type AdapterOptions } from './adapters.ts';
 import { withBreaker, type BreakerSettings, type GuardedProvider } from './breaker.ts';
 import { createUnusable } from './unusable.ts';
@@ -45,7 +46,14 @@ function createOne(name: string, env: Env, breaker: BreakerSettings, options: Ad
   try {
     return withBreaker(adapter.create(env, options), breaker, options.log);
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return createUnusable(name, adapter.takes, error.faults, options.log);
+    return createUnusable(name, adapter.takes, toFaults(error, name, options.log), options.log);
   }
+}
+
+/** An error that nobody foresaw may quote a key, and a reason is stored and shown. */
+function toFaults(error: unknown, name: string, log: Logger): readonly string[] {
+  if (error instanceof ConfigError) return error.faults;
+  const { name: kind, stack } = error instanceof Error ? error : new Error(String(error));
+  log.error({ provider: name, stack }, 'a provider threw as it was set up');
+  return [`${name} could not be set up with its variables (${kind}): the worker's log says more`];
 }

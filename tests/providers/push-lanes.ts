@@ -60,6 +60,7 @@ export async function startFcmLane(): Promise<FcmLane> {
         provider: create({ ...fake.serviceAccount, private_key: 'not a key' }),
         says: /not a PEM key.*FCM_SERVICE_ACCOUNT/,
       },
+      { provider: create({ ...fake.serviceAccount, token_uri: 'nowhere' }), says: /the token_uri .* is not a URL/ },
       { provider: create({ ...fake.serviceAccount, client_email: 'nobody@example.com' }), says: /invalid_grant/ },
       { provider: create({ ...fake.serviceAccount, project_id: 'another' }), says: /NOT_FOUND.*project another/ },
     ],

@@ -19,6 +19,19 @@ test('a service account is taken as JSON, as base64 of it, and as a path', () =>
   for (const value of [JSON_TEXT, BASE64, path]) expect(serviceAccount.parse(value)).toEqual(ACCOUNT);
 });
 
+test.each(['https://tokens.example/', 'http://127.0.0.1:9/token', undefined])(
+  'its token_uri may be %s',
+  (token_uri) => {
+    expect(faultsOf(serviceAccount, JSON.stringify({ ...ACCOUNT, token_uri }))).toEqual([]);
+  },
+);
+
+test.each(['http://tokens.example/', 'ftp://tokens.example/', 'tokens'])('its token_uri may not be %s', (token_uri) => {
+  expect(faultsOf(serviceAccount, JSON.stringify({ ...ACCOUNT, token_uri }))).toEqual([
+    'its token_uri must be an https:// URL, or an http:// URL of this machine',
+  ]);
+});
+
 test.each([
   ['a base64 that was cut', serviceAccount, BASE64.slice(0, -9), /^must be the key itself, or the path .*\(E\w+\)$/],
   ['a JSON that was cut', serviceAccount, JSON_TEXT.slice(0, -9), /^must be the JSON of a service account/],

@@ -36,7 +36,7 @@ export function createAccessTokens(account: ServiceAccount, agent: Agent, timeou
   let token = '';
 
   const get = async (): Promise<TokenAnswer> => {
-    const asked = (pending ??= ask(account, agent, timeoutMs));
+    const asked = (pending ??= ask(account, agent, timeoutMs).catch(() => NOT_ASKED));
     const answer = await asked;
     if (answer.kind === 'token' && answer.expiresAt > Date.now()) {
       token = answer.token;
@@ -92,11 +92,13 @@ function signAssertion({ client_email, private_key }: ServiceAccount, audience: 
   return `${unsigned}.${sign('RSA-SHA256', Buffer.from(unsigned), private_key).toString('base64url')}`;
 }
 
+/** No request could be made of it; the error could quote it. */
+const NOT_ASKED = failed('configuration', 'the token_uri of the service account is not a URL');
+
 const tokenSchema = z.object({ access_token: z.string().min(1), expires_in: z.number() });
 
 const toBase64Url = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-const failed = (outcomeClass: 'configuration' | 'transient', reason: string) => ({
-  kind: 'failed' as const,
-  outcome: { class: outcomeClass, reason },
-});
+function failed(outcomeClass: 'configuration' | 'transient', reason: string) {
+  return { kind: 'failed' as const, outcome: { class: outcomeClass, reason } };
+}
