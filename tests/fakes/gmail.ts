@@ -13,6 +13,8 @@ export type GmailFake = {
   token: { answer: Reply | null; requests: number };
   /** The tokens that were given end to be taken, as when their user changes the password. */
   revokeTokens(): void;
+  /** The tokens that are taken. */
+  accessTokens(): string[];
   /** How many connections are open. */
   open(): number;
   stop(): Promise<void>;
@@ -64,6 +66,7 @@ export async function startGmailFake(certificate: { key: string; cert: string })
     refreshToken,
     token,
     revokeTokens: () => tokens.clear(),
+    accessTokens: () => [...tokens],
     open: () => smtp.open() + server.open(),
     async stop() {
       await smtp.stop();

@@ -212,6 +212,7 @@ export const smtp: Subject<SmtpStep> = {
   cases: smtpCases,
   async start() {
     const password = 'p@ss wörd';
+    const logins = [encodeURIComponent(password), toBase64(password), toBase64(`\0herald\0${password}`)];
     const fake = await startScriptedSmtp({
       login: { method: 'PLAIN', isRight: (login) => login.username === 'herald' && login.password === password },
     });
@@ -223,8 +224,8 @@ export const smtp: Subject<SmtpStep> = {
         url.password = encodeURIComponent(credentials === 'wrong' ? 'wrong' : password);
         return createSmtpProvider({ url: url.href, from: FROM, connections: 5, timeoutMs, dkim: null, ca: null });
       },
-      echo: { toMessage: `554 5.7.1 not with ${encodeURIComponent(password)}` },
-      secrets: [password, encodeURIComponent(password)],
+      echo: { toMessage: `554 5.7.1 not with ${logins.join(' ')}` },
+      secrets: [password, ...logins],
     };
   },
 };
@@ -236,6 +237,11 @@ export const gmail: Subject<SmtpStep> = {
     const certificate = await createCertificate();
     const fake = await startGmailFake(certificate);
     const { smtp: server, user, clientId, clientSecret, refreshToken, tokenUrl } = fake;
+    const secrets = () => {
+      // The first token is that of the suite's own provider.
+      const [token = ''] = fake.accessTokens();
+      return [refreshToken, clientSecret, token, toBase64(`user=${user}\x01auth=Bearer ${token}\x01\x01`)];
+    };
     return {
       ...toRunning(server),
       createProvider: ({ timeoutMs = 10_000, credentials } = {}) =>
@@ -251,13 +257,19 @@ export const gmail: Subject<SmtpStep> = {
           timeoutMs,
           ca: certificate.cert,
         }),
-      echo: { toMessage: `554 5.7.1 not with ${refreshToken} and ${clientSecret}` },
-      secrets: [refreshToken, clientSecret],
+      get echo() {
+        return { toMessage: `554 5.7.1 not with ${secrets().join(' ')}` };
+      },
+      get secrets() {
+        return secrets();
+      },
       open: fake.open,
       stop: fake.stop,
     };
   },
 };
+
+const toBase64 = (text: string) => Buffer.from(text).toString('base64');
 
 /** smtp-server and mailparser show a domain in Unicode, however it came. */
 const toRunning = (fake: ScriptedSmtp) => ({

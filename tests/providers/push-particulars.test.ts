@@ -8,6 +8,7 @@ import { PUSH_PAYLOAD_LIMIT_BYTES, toWebPushPayload } from '../../contracts/push
 import { isUuid } from '../../platform/text.ts';
 import type { Provider, SendOutcome } from '../../workers/provider.ts';
 import { createAgent, exchange } from '../../workers/exchange.ts';
+import { createFcmProvider } from '../../workers/push/fcm.ts';
 import { toIdempotencyKey } from '../../workers/push/onesignal.ts';
 import { createSandboxProvider } from '../../workers/push/sandbox.ts';
 import { createCertificate } from '../fakes/certificate.ts';
@@ -114,6 +115,20 @@ describe('fcm', () => {
       expect(now?.webpush).not.toHaveProperty('fcmOptions');
       expect(late).toMatchObject({ android: { ttl: '2419200s' }, webpush: { headers: { TTL: '2419200' } } });
     }));
+
+  test.each([
+    ['repeats what it was asked', (body: string) => ({ status: 400, body })],
+    ['gives a token of no end', () => ({ status: 200, body: { access_token: 'eyJ.token', expires_in: 'never' } })],
+  ])('a token server that %s: no secret is in the reason', async (_, answer) => {
+    const server = await startFakeServer(({ body }) => answer(body.toString()));
+    const serviceAccount = { ...lane.fake.serviceAccount, token_uri: `http://127.0.0.1:${server.port}` };
+    const provider = createFcmProvider({ serviceAccount, baseUrl: lane.fake.url, timeoutMs: 2_000, ca: null });
+    const { reason } = await send(provider);
+    expect(reason).toMatch(/^no access token: .*\[secret\]/);
+    expect(reason).not.toMatch(/eyJ/);
+    await provider.stop();
+    await server.stop();
+  });
 
   test('a check is a dry run', () =>
     withProvider(async (provider) => {

@@ -87,8 +87,3 @@ test.each<[string, object]>([
 test('what is no error is unknown too', () => {
   expect(classifySmtpError('odd', AFTER)).toEqual({ class: 'unknown', reason: 'odd' });
 });
-
-test('a reply is the reason up to 8,000 characters', () => {
-  const { reason } = classifySmtpError(reply(`554 ${'no '.repeat(4_000)}`), BEFORE);
-  expect(reason).toHaveLength(8_000);
-});

@@ -1,7 +1,7 @@
 import type { Agent } from 'undici';
 import { z } from 'zod';
 import { exchange, readJson, type Exchange } from '../exchange.ts';
-import { toReason, withoutSecrets } from '../reason.ts';
+import { cutSecrets, findAccessToken, toReason } from '../reason.ts';
 import type { GetAccessToken } from './mail-transport.ts';
 
 /** A token this close to its end could end on its way. */
@@ -19,7 +19,7 @@ export function createAccessTokens(options: {
   refreshToken: string;
   agent: Agent;
   timeoutMs: number;
-}): GetAccessToken {
+}): { get: GetAccessToken; current(): string } {
   const secrets = [options.clientSecret, options.refreshToken];
   let current: { token: string; expiresAt: number } | null = null;
   let pending: Promise<{ token: string; expiresAt: number }> | null = null;
@@ -29,12 +29,16 @@ export function createAccessTokens(options: {
     current = readToken(answer, secrets);
     return current;
   };
-  return async (renew) => {
-    if (!renew && current !== null && current.expiresAt > Date.now()) return current;
-    pending ??= ask().finally(() => {
-      pending = null;
-    });
-    return pending;
+  return {
+    async get(renew) {
+      if (!renew && current !== null && current.expiresAt > Date.now()) return current;
+      pending ??= ask().finally(() => {
+        pending = null;
+      });
+      return pending;
+    },
+    /** What was given last, to keep it out of what is stored; empty before the first. */
+    current: () => current?.token ?? '',
   };
 }
 
@@ -58,7 +62,7 @@ function readToken(answer: Exchange, secrets: readonly string[]): { token: strin
     const seconds = Math.max(granted.data.expires_in - MARGIN_SECONDS, 1);
     return { token: granted.data.access_token, expiresAt: Date.now() + seconds * 1_000 };
   }
-  const { reason = '' } = withoutSecrets({ class: 'unknown', reason: toReason(answer) }, secrets);
+  const reason = cutSecrets(toReason(answer), [...secrets, findAccessToken(body)]);
   const refused = refusalSchema.safeParse(body);
   const isRefused = answer.status >= 400 && answer.status < 500 && answer.status !== 429 && refused.success;
   throw isRefused ? new Error(`no access token: ${reason}`) : unreachable(reason);

@@ -1,8 +1,5 @@
 import type { SendOutcome } from '../provider.ts';
 
-/** A reply may have lines without end; this is enough to understand it. */
-const MAX_CHARACTERS = 8_000;
-
 /**
  * What an error of nodemailer says about a hand-over: by the reply's code and enhanced status (RFC 5321, RFC 3463), and
  * without a reply by the moment it failed.
@@ -10,8 +7,7 @@ const MAX_CHARACTERS = 8_000;
  */
 export function classifySmtpError(error: unknown, { isHandedOver }: { isHandedOver: boolean }): SendOutcome {
   const { code, responseCode = 0, response, command = '', originalCode, message } = toSmtpError(error);
-  const said = (response ?? message).slice(0, MAX_CHARACTERS);
-  const reason = code === 'EABORT' ? 'the server did not answer in time' : said;
+  const reason = code === 'EABORT' ? 'the server did not answer in time' : (response ?? message);
 
   if (responseCode >= 400) {
     const isOfSession = code === 'EAUTH' || code === 'ETLS' || (!isHandedOver && SESSION_COMMANDS.has(command));

@@ -30,16 +30,16 @@ export function createGmailProvider(options: {
 }): Provider<EmailMessage> {
   const { user, clientSecret, refreshToken, timeoutMs, ca } = options;
   const agent = createAgent({ ca, timeoutMs });
-  const getAccessToken = createAccessTokens({ ...options, url: options.tokenUrl ?? DEFAULT_TOKEN_URL, agent });
+  const tokens = createAccessTokens({ ...options, url: options.tokenUrl ?? DEFAULT_TOKEN_URL, agent });
   const transport = createMailTransport({
     url: options.smtpUrl ?? DEFAULT_SMTP_URL,
     from: options.from,
     connections: options.connections,
     timeoutMs,
-    oauth: { user, getAccessToken },
+    oauth: { user, getAccessToken: tokens.get },
     dkim: null,
     ca,
-    secrets: [clientSecret, refreshToken],
+    secrets: () => [clientSecret, refreshToken, ...toLoginSecrets(user, tokens.current())],
   });
 
   return {
@@ -61,3 +61,7 @@ export function createGmailProvider(options: {
     },
   };
 }
+
+/** The token, also in the form that a login has (XOAUTH2). */
+const toLoginSecrets = (user: string, token: string) =>
+  token === '' ? [] : [token, Buffer.from(`user=${user}\x01auth=Bearer ${token}\x01\x01`).toString('base64')];

@@ -29,7 +29,7 @@ const MAX_CONNECT_MS = 5_000;
  * @param options.timeoutMs for a whole send
  * @param options.oauth how to log in without a password
  * @param options.ca PEM, trusted instead of the public authorities
- * @param options.secrets what must not stand in a reason
+ * @param options.secrets what must not stand in a reason, as of now
  */
 export function createMailTransport(options: {
   url: string;
@@ -39,7 +39,7 @@ export function createMailTransport(options: {
   oauth: { user: string; getAccessToken: GetAccessToken } | null;
   dkim: Dkim | null;
   ca: string | null;
-  secrets: readonly string[];
+  secrets: () => readonly string[];
 }): MailTransport {
   const { timeoutMs, oauth, dkim } = options;
   const from = toAsciiMailbox(options.from);
@@ -101,7 +101,7 @@ export function createMailTransport(options: {
           ({ response }): SendOutcome => ({ class: 'accepted', reason: response, providerMessageId: messageId }),
           (error: unknown) => classifySmtpError(error, { isHandedOver: isHandedOver(deadline) }),
         );
-      return withoutSecrets(outcome, options.secrets);
+      return withoutSecrets(outcome, options.secrets());
     },
     async probe(signal) {
       if (dkimFault !== null) return { class: 'configuration', reason: dkimFault };
@@ -113,7 +113,7 @@ export function createMailTransport(options: {
         signal,
         () => ({ class: 'transient' as const, reason: 'the server did not answer in time' }),
       );
-      return outcome === null ? null : withoutSecrets(outcome, options.secrets);
+      return outcome === null ? null : withoutSecrets(outcome, options.secrets());
     },
     stop: async () => transport.close(),
   };

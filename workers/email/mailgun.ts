@@ -4,7 +4,7 @@ import type { EmailMessage } from '../../contracts/message.ts';
 import { createAgent, exchange, readJson, type Answer, type Exchange } from '../exchange.ts';
 import { classOfStatus, parseRetryAfter, toSendOutcome } from '../http-outcome.ts';
 import type { Provider, SendOutcome } from '../provider.ts';
-import { toReason, withoutSecrets } from '../reason.ts';
+import { cutSecrets, toReason, withoutSecrets } from '../reason.ts';
 import {
   faultOfHeaders,
   toAsciiMailbox,
@@ -74,10 +74,8 @@ export function createMailgunProvider(options: {
       const answer = isRefused(known)
         ? await call((client) => client.request.postWithFD(`/v3/${domain}/messages`, {}), signal)
         : known;
-      const fault = faultOfDomain(answer, domain);
-      if (fault === null) return;
-      const { reason } = withoutSecrets({ class: 'configuration', reason: fault }, secrets);
-      throw new Error(`Mailgun would not take mail: ${reason}`);
+      const fault = faultOfDomain(answer, domain, secrets);
+      if (fault !== null) throw new Error(`Mailgun would not take mail: ${fault}`);
     },
     stop: async () => agent.destroy(),
   };
@@ -135,7 +133,7 @@ function classOf(status: number, message: string | undefined): SendOutcome['clas
 
 const isRefused = (result: Exchange) => result.kind === 'answered' && (result.status === 401 || result.status === 403);
 
-function faultOfDomain(result: Exchange, domain: string): string | null {
+function faultOfDomain(result: Exchange, domain: string, secrets: readonly string[]): string | null {
   if (result.kind !== 'answered') return `${result.reason}. Check that this machine may connect to Mailgun`;
   // Only the message was missing.
   if (result.status === 400) return null;
@@ -144,7 +142,7 @@ function faultOfDomain(result: Exchange, domain: string): string | null {
     return data.domain.state === 'active'
       ? null
       : `the domain ${domain} is ${data.domain.state}. Add its DNS records and verify it`;
-  return `${toReason(result)}. Check MAILGUN_API_KEY and MAILGUN_DOMAIN, and that MAILGUN_BASE_URL is the domain's region`;
+  return `${cutSecrets(toReason(result), secrets)}. Check MAILGUN_API_KEY and MAILGUN_DOMAIN, and that MAILGUN_BASE_URL is the domain's region`;
 }
 
 const formSchema = z.object({ data: z.instanceof(FormData) });

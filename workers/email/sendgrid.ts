@@ -5,7 +5,7 @@ import type { EmailMessage } from '../../contracts/message.ts';
 import { createAgent, exchange, readJson, type Answer, type Exchange } from '../exchange.ts';
 import { classOfStatus, parseRetryAfter, toSendOutcome } from '../http-outcome.ts';
 import type { Provider, SendOutcome } from '../provider.ts';
-import { toReason, withoutSecrets } from '../reason.ts';
+import { cutSecrets, toReason, withoutSecrets } from '../reason.ts';
 import { faultOfHeaders, toAsciiMailbox, toListHeaders, toMessageId, type Mailbox } from './mail-headers.ts';
 
 const DEFAULT_BASE_URL = 'https://api.sendgrid.com';
@@ -63,10 +63,8 @@ export function createSendgridProvider(options: {
     },
     async check(signal) {
       const result = await call((client) => client.request({ url: '/v3/scopes', method: 'GET' }), signal);
-      const fault = faultOfScopes(result);
-      if (fault === null) return;
-      const { reason } = withoutSecrets({ class: 'configuration', reason: fault }, [apiKey]);
-      throw new Error(`SendGrid would not take mail: ${reason}`);
+      const fault = faultOfScopes(result, [apiKey]);
+      if (fault !== null) throw new Error(`SendGrid would not take mail: ${fault}`);
     },
     stop: async () => agent.destroy(),
   };
@@ -120,14 +118,14 @@ function readRetryAfter(headers: Answer['headers']): number | undefined {
   return parseRetryAfter(headers['retry-after']) ?? (Number.isNaN(seconds) ? undefined : seconds);
 }
 
-function faultOfScopes(result: Exchange): string | null {
+function faultOfScopes(result: Exchange, secrets: readonly string[]): string | null {
   if (result.kind !== 'answered') return `${result.reason}. Check that this machine may connect to SendGrid`;
   const { success, data } = scopesSchema.safeParse(readJson(result));
   if (result.status === 200 && success)
     return data.scopes.includes('mail.send')
       ? null
       : 'the key of SENDGRID_API_KEY may not send. Give it the permission "Mail Send"';
-  return `${toReason(result)}. Check SENDGRID_API_KEY, and that SENDGRID_BASE_URL is the region of the account`;
+  return `${cutSecrets(toReason(result), secrets)}. Check SENDGRID_API_KEY, and that SENDGRID_BASE_URL is the region of the account`;
 }
 
 const errorsSchema = z.object({

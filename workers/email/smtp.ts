@@ -18,8 +18,9 @@ export function createSmtpProvider(options: {
   dkim: Dkim | null;
   ca: string | null;
 }): Provider<EmailMessage> {
-  const { host, password } = new URL(options.url);
-  const transport = createMailTransport({ ...options, oauth: null, secrets: toSecrets(password) });
+  const { host, username, password } = new URL(options.url);
+  const secrets = toSecrets(decodeURIComponent(username), decodeURIComponent(password));
+  const transport = createMailTransport({ ...options, oauth: null, secrets: () => secrets });
 
   return {
     name: 'smtp',
@@ -33,8 +34,11 @@ export function createSmtpProvider(options: {
   };
 }
 
-/** The words of a server may hold what it was sent. */
-const toSecrets = (password: string) => (password === '' ? [] : [password, decodeURIComponent(password)]);
+/** The words of a server may hold what it was sent: a password goes as base64, alone or with its user (RFC 4616). */
+const toSecrets = (user: string, password: string) =>
+  password === '' ? [] : [password, toBase64(password), toBase64(`\0${user}\0${password}`)];
+
+const toBase64 = (text: string) => Buffer.from(text).toString('base64');
 
 const toMend = ({ class: outcomeClass, reason }: SendOutcome, host: string) =>
   outcomeClass === 'configuration'

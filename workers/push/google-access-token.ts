@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { exchange, readJson, type Exchange } from '../exchange.ts';
 import { parseRetryAfter } from '../http-outcome.ts';
 import type { SendOutcome } from '../provider.ts';
-import { toReason } from '../reason.ts';
+import { cutSecrets, findAccessToken, toReason } from '../reason.ts';
 
 export type ServiceAccount = { project_id: string; client_email: string; private_key: string; token_uri?: string };
 
@@ -67,18 +67,20 @@ async function ask(account: ServiceAccount, agent: Agent, timeoutMs: number): Pr
   const body = new URLSearchParams({ grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', assertion }).toString();
   const headers = { 'content-type': 'application/x-www-form-urlencoded' };
   const answer = await exchange(agent, { url, method: 'POST', headers, body }, AbortSignal.timeout(timeoutMs));
-  return readToken(answer);
+  return readToken(answer, assertion);
 }
 
-function readToken(answer: Exchange): TokenAnswer {
+function readToken(answer: Exchange, assertion: string): TokenAnswer {
   if (answer.kind !== 'answered') return failed('transient', `no access token: ${answer.reason}`);
-  const granted = tokenSchema.safeParse(readJson(answer));
+  const given = readJson(answer);
+  const granted = tokenSchema.safeParse(given);
   if (answer.status === 200 && granted.success) {
     const seconds = Math.max(granted.data.expires_in - MARGIN_SECONDS, MIN_USE_SECONDS);
     return { kind: 'token', token: granted.data.access_token, expiresAt: Date.now() + seconds * 1_000 };
   }
   const isRefused = answer.status >= 400 && answer.status < 500 && answer.status !== 429;
-  const { outcome } = failed(isRefused ? 'configuration' : 'transient', `no access token: ${toReason(answer)}`);
+  const said = cutSecrets(toReason(answer), [assertion, findAccessToken(given)]);
+  const { outcome } = failed(isRefused ? 'configuration' : 'transient', `no access token: ${said}`);
   return {
     kind: 'failed',
     outcome: { ...outcome, retryAfterSeconds: parseRetryAfter(answer.headers['retry-after']) },
