@@ -13,7 +13,7 @@ export async function claim(herald: Herald, id: string, leaseSeconds = 60): Prom
   return rows[0]?.['token'];
 }
 
-/** @returns the attempt's number, or undefined when the claim is no longer the worker's */
+/** @returns the attempt's number, or undefined when the claim is no longer the worker's, or nothing may be sent any more */
 export async function startAttempt(
   herald: Herald,
   id: string,
@@ -22,7 +22,7 @@ export async function startAttempt(
 ): Promise<number | undefined> {
   const starts = JSON.stringify([{ id, token, provider: 'smtp', ended: null }]);
   const rows = await herald.sql('worker', 'SELECT number FROM start_attempts($1, $2)', [starts, leaseSeconds]);
-  return rows[0]?.['number'];
+  return rows[0]?.['number'] ?? undefined;
 }
 
 /** A claim and its attempt. @returns the token */

@@ -92,6 +92,8 @@ test.each(['resend', 'fail'] as const)(
 );
 
 /** A worker's view of its claim. `outcome`: of its last attempt, or of none. */
+const SCHEDULE = { baseSeconds: 10, capSeconds: 100, giveUpSeconds: 100 };
+
 type Held = { id: string; token: number; hasAttempt: boolean; outcome: OutcomeClass | null };
 
 async function createMachine(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | null) {
@@ -103,7 +105,7 @@ async function createMachine(onAmbiguous: 'resend' | 'fail', expiresInSeconds: n
 
   const deps = {
     pool,
-    schedule: { baseSeconds: 10, capSeconds: 100, maxAttempts: 4 },
+    schedules: { email: SCHEDULE, push: SCHEDULE },
     counters: createCounters(createMetrics('machine')),
     onQueued: () => {},
     onChanged: () => {},
@@ -319,7 +321,7 @@ const pass = (id: string, seconds: number) =>
     `WITH moved AS (
        UPDATE outbox SET due_at = due_at - make_interval(secs => $2) WHERE notification_id = $1)
      UPDATE notification SET due_at = due_at - make_interval(secs => $2), lease_until = lease_until - make_interval(secs => $2),
-       expires_at = expires_at - make_interval(secs => $2) WHERE id = $1`,
+       expires_at = expires_at - make_interval(secs => $2), failing_since = failing_since - make_interval(secs => $2) WHERE id = $1`,
     [id, seconds],
   );
 
