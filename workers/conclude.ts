@@ -6,17 +6,23 @@ import type { SendOutcome } from './provider.ts';
 export type TargetOutcome =
   SendOutcome | { class: 'not_sent'; reason: string; retryAfterSeconds?: undefined; providerMessageId?: undefined };
 
-/** A day: one wait longer than the columns take would fail the whole batch that it is written with. */
+/** Below the limits of a status report (contracts/report.ts): one that breaks them is refused together with its whole batch. */
 const MAX_RETRY_AFTER_SECONDS = 24 * 60 * 60;
+const MAX_REASON = 8_000;
+const MAX_MESSAGE_ID = 1_000;
+const MAX_TARGET = 320;
 
 /** What a provider made of a message, within what can be kept: it may have been told anything. */
-export const toTargetOutcome = (outcome: TargetOutcome): TargetOutcome =>
-  outcome.retryAfterSeconds === undefined
-    ? outcome
-    : {
-        ...outcome,
-        retryAfterSeconds: Math.min(Math.max(0, Math.ceil(outcome.retryAfterSeconds)), MAX_RETRY_AFTER_SECONDS),
-      };
+export function toTargetOutcome(outcome: TargetOutcome): TargetOutcome {
+  if (outcome.class === 'not_sent') return { ...outcome, reason: outcome.reason.slice(0, MAX_REASON) };
+  const { reason, retryAfterSeconds: wait, providerMessageId } = outcome;
+  return {
+    ...outcome,
+    ...(reason !== undefined && { reason: reason.slice(0, MAX_REASON) }),
+    ...(wait !== undefined && { retryAfterSeconds: Math.min(Math.max(0, Math.ceil(wait)), MAX_RETRY_AFTER_SECONDS) }),
+    ...(providerMessageId !== undefined && { providerMessageId: providerMessageId.slice(0, MAX_MESSAGE_ID) }),
+  };
+}
 
 /** Whether the next provider may be tried: this one surely did not take the message, and not for the message's sake. */
 export const isOpen = (outcome: TargetOutcome | undefined): boolean =>
@@ -60,7 +66,7 @@ export function conclude(outcomes: ReadonlyMap<string, TargetOutcome>): TargetOu
 /** For the report: each target with its own outcome. */
 export const toResults = (outcomes: ReadonlyMap<string, TargetOutcome>): TargetResult[] =>
   [...outcomes].map(([target, outcome]) => ({
-    target,
+    target: target.slice(0, MAX_TARGET),
     class: outcome.class,
     ...(outcome.reason !== undefined && { reason: toStorable(outcome.reason.slice(0, REASON_LENGTH)) }),
   }));

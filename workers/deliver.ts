@@ -262,7 +262,8 @@ const GONE = 'PostgreSQL went away before the send';
 
 const notSent = (provider: GuardedProvider): TargetOutcome => {
   const { state, reason } = provider.state();
-  return { class: 'not_sent', reason: `${provider.name} is ${state}${reason === null ? '' : `: ${reason}`}` };
+  const why = reason === null ? '' : `: ${reason}`;
+  return toTargetOutcome({ class: 'not_sent', reason: `${provider.name} is ${state}${why}` });
 };
 
 const erased = () => withoutAttempt('permanent', 'the content was erased');

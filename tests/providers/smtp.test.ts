@@ -32,6 +32,16 @@ describe('an SMTP server', () => {
     await provider.stop();
   });
 
+  test('that takes a mail with many words is the reason up to 8,000 characters', async () => {
+    const provider = toProvider(server.url);
+    const message = toEmailMessage();
+    server.script(message.to.address, { toMessage: `250 2.0.0 ${'very '.repeat(4_000)}well` });
+    const { class: outcomeClass, reason } = await provider.send(message, context());
+    expect(outcomeClass).toBe('accepted');
+    expect(reason).toHaveLength(8_000);
+    await provider.stop();
+  });
+
   test('that hung up on idle connections gets the next mail on a new one, or it is transient; never unknown', async () => {
     const provider = toProvider(server.url);
     const message = toEmailMessage();

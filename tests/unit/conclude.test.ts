@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { merge, toTargetOutcome, type TargetOutcome } from '../../workers/conclude.ts';
+import { statusReportSchema } from '../../contracts/report.ts';
+import { merge, toResults, toTargetOutcome, type TargetOutcome } from '../../workers/conclude.ts';
 
 test.each([
   [undefined, undefined],
@@ -13,6 +14,25 @@ test.each([
 ])('a wait of %s s is kept as %s', (retryAfterSeconds, expected) => {
   const said = { class: 'transient' as const, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
   expect(toTargetOutcome(said).retryAfterSeconds).toBe(expected);
+});
+
+test('a report takes whatever a provider says, however long', () => {
+  const long = 'x'.repeat(20_000);
+  const said = toTargetOutcome({ class: 'accepted', reason: long, providerMessageId: long, retryAfterSeconds: 1e12 });
+  const report = {
+    notification_id: 'n1',
+    status: 'delivered',
+    attempt: {
+      token: 1,
+      class: said.class,
+      reason: said.reason,
+      retry_after_seconds: said.retryAfterSeconds,
+      provider_message_id: said.providerMessageId,
+      results: toResults(new Map([[long, said]])),
+    },
+  };
+  expect(statusReportSchema.safeParse(report).error).toBeUndefined();
+  expect(said.reason).toHaveLength(8_000);
 });
 
 test.each<[string, TargetOutcome | undefined, TargetOutcome, Partial<TargetOutcome>]>([
