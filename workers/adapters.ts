@@ -112,12 +112,13 @@ export const adapters: Record<string, Adapter> = {
   }),
   fcm: adapter('push', ['fcm'], {
     vars: { FCM_SERVICE_ACCOUNT: serviceAccount, FCM_BASE_URL: providerUrl, PROVIDER_CA_FILE: pemFile },
-    create: (vars, { timeoutMs }) =>
+    create: (vars, { timeoutMs, log }) =>
       createFcmProvider({
         serviceAccount: vars.FCM_SERVICE_ACCOUNT,
         baseUrl: vars.FCM_BASE_URL ?? null,
         timeoutMs,
         ca: vars.PROVIDER_CA_FILE ?? null,
+        log,
       }),
   }),
   webpush: adapter('push', ['webpush'], {

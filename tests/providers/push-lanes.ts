@@ -12,6 +12,7 @@ import { startFcmFake, type FcmFake } from '../fakes/fcm.ts';
 import { startOneSignalFake } from '../fakes/onesignal.ts';
 import type { Step } from '../fakes/script.ts';
 import { startWebPushFake } from '../fakes/web-push.ts';
+import { createTestLogger } from '../test-log.ts';
 
 /** One push provider and the fake of its service, in words that are the same for all. */
 export type Lane = {
@@ -51,6 +52,7 @@ export async function startFcmLane(): Promise<FcmLane> {
       baseUrl: port === undefined ? fake.url : `https://127.0.0.1:${port}`,
       timeoutMs,
       ca: certificate.cert,
+      log: createTestLogger('push-worker'),
     });
   return {
     fake,

@@ -16,7 +16,7 @@ import { refuse } from '../fakes/fcm.ts';
 import type { Step } from '../fakes/script.ts';
 import { startFakeServer } from '../fakes/server.ts';
 import type { PushedMessage } from '../fakes/web-push.ts';
-import { createTestLogger } from '../test-log.ts';
+import { createTestLogger, logged } from '../test-log.ts';
 import {
   startDeadEnd,
   startFcmLane,
@@ -122,7 +122,13 @@ describe('fcm', () => {
   ])('a token server that %s: no secret is in the reason', async (_, answer) => {
     const server = await startFakeServer(({ body }) => answer(body.toString()));
     const serviceAccount = { ...lane.fake.serviceAccount, token_uri: `http://127.0.0.1:${server.port}` };
-    const provider = createFcmProvider({ serviceAccount, baseUrl: lane.fake.url, timeoutMs: 2_000, ca: null });
+    const provider = createFcmProvider({
+      serviceAccount,
+      baseUrl: lane.fake.url,
+      timeoutMs: 2_000,
+      ca: null,
+      log: createTestLogger('push-worker'),
+    });
     const { reason } = await send(provider);
     expect(reason).toMatch(/^no access token: .*\[secret\]/);
     expect(reason).not.toMatch(/eyJ/);
@@ -134,6 +140,20 @@ describe('fcm', () => {
     withProvider(async (provider) => {
       await provider.check(NEVER);
       expect(lane.fake.dryRuns()).toEqual([{ topic: 'herald-check', notification: { title: 'Herald' } }]);
+    }));
+
+  test('a device of another sender is dead only once another has taken a message', () =>
+    withProvider(async (provider) => {
+      const foreign = lane.newDevice();
+      lane.script(foreign, refuse(403, 'PERMISSION_DENIED', 'Mismatch', 'SENDER_ID_MISMATCH'));
+      await provider.check(NEVER);
+      expect(await send(provider, foreign)).toMatchObject({ class: 'configuration' });
+      expect(await send(provider)).toMatchObject({ class: 'accepted' });
+      expect(await send(provider, foreign)).toMatchObject({ class: 'address_dead' });
+      expect(logged().filter(({ level }) => level === 'error')).toEqual([
+        expect.objectContaining({ tokenId: foreign.id, project: 'herald-test' }),
+        expect.objectContaining({ tokenId: foreign.id, project: 'herald-test' }),
+      ]);
     }));
 });
 

@@ -32,7 +32,8 @@ export const FCM_ROWS: Row[] = [
     },
     { class: 'address_dead' },
   ],
-  ['another sender', refuse(403, 'PERMISSION_DENIED', 'Mismatch', 'SENDER_ID_MISMATCH'), { class: 'address_dead' }],
+  // Before any device took a message, it may be ours that is wrong.
+  ['another sender', refuse(403, 'PERMISSION_DENIED', 'Mismatch', 'SENDER_ID_MISMATCH'), { class: 'configuration' }],
   ['a bad message', refuse(400, 'INVALID_ARGUMENT', 'Invalid TTL', 'INVALID_ARGUMENT'), { class: 'permanent' }],
   ['no right to send', refuse(403, 'PERMISSION_DENIED', 'Permission denied'), { class: 'configuration' }],
   ['an unknown caller', refuse(401, 'UNAUTHENTICATED', 'Invalid credentials'), { class: 'configuration' }],

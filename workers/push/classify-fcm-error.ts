@@ -10,17 +10,25 @@ const QUOTA_WAIT_SECONDS = 60;
 /**
  * What a failed `send` of firebase-admin says about a hand-over: by FCM's answer (firebase.google.com, ErrorCode), and
  * without one by the moment it failed. Waits are those of Firebase's page "Scale your FCM messages".
+ * @param options.isProven whether any device took a message from this account: until then a device of another sender may as
+ *   well mean that the account is of a wrong project, and then all devices are
  */
-export function classifyFcmError(error: unknown): SendOutcome {
+export function classifyFcmError(error: unknown, options: { isProven: boolean }): SendOutcome {
   const { code, message, cause, httpResponse } = toFirebaseError(error);
-  if (httpResponse !== undefined) return classifyFcmAnswer(httpResponse);
+  if (httpResponse !== undefined) return classifyFcmAnswer(httpResponse, options);
   // The library found a fault before it made a request.
   if (code?.startsWith('messaging/')) return { class: 'permanent', reason: message };
   if (isNotSent(cause)) return { class: 'transient', reason: message, retryAfterSeconds: MIN_WAIT_SECONDS };
   return { class: 'unknown', reason: message };
 }
 
-function classifyFcmAnswer({ status, headers, data }: FirebaseAnswer): SendOutcome {
+/** Whether FCM says that a device is registered with another sender than ours. */
+export const isOfAnotherSender = (error: unknown): boolean => {
+  const { success, data } = errorSchema.safeParse(toFirebaseError(error).httpResponse?.data);
+  return success && codeOf(data.error) === ANOTHER_SENDER;
+};
+
+function classifyFcmAnswer({ status, headers, data }: FirebaseAnswer, options: { isProven: boolean }): SendOutcome {
   const reason = toReason({ status, body: typeof data === 'string' ? data : JSON.stringify(data) });
   const retryAfter = parseRetryAfter(retryAfterSchema.parse(headers)['retry-after']);
   const wait = (floor: number) => Math.max(MIN_WAIT_SECONDS, retryAfter ?? floor);
@@ -30,12 +38,13 @@ function classifyFcmAnswer({ status, headers, data }: FirebaseAnswer): SendOutco
     return { class: 'transient', reason, retryAfterSeconds: wait(MIN_WAIT_SECONDS) };
   const { success, data: body } = errorSchema.safeParse(data);
   if (!success) return { class: 'unknown', reason };
-  return { class: classOf(status, body.error), reason };
+  return { class: classOf(status, body.error, options), reason };
 }
 
-function classOf(status: number, error: FcmError): SendOutcome['class'] {
-  const code = error.details.find(({ errorCode }) => errorCode !== undefined)?.errorCode ?? '';
-  if (code === 'UNREGISTERED' || code === 'SENDER_ID_MISMATCH') return 'address_dead';
+function classOf(status: number, error: FcmError, { isProven }: { isProven: boolean }): SendOutcome['class'] {
+  const code = codeOf(error);
+  if (code === 'UNREGISTERED') return 'address_dead';
+  if (code === ANOTHER_SENDER) return isProven ? 'address_dead' : 'configuration';
   switch (status) {
     case 400:
       return namesToken(error) ? 'address_dead' : 'permanent';
@@ -50,6 +59,10 @@ function classOf(status: number, error: FcmError): SendOutcome['class'] {
       return 'unknown';
   }
 }
+
+const ANOTHER_SENDER = 'SENDER_ID_MISMATCH';
+
+const codeOf = ({ details }: FcmError) => details.find(({ errorCode }) => errorCode !== undefined)?.errorCode ?? '';
 
 /** INVALID_ARGUMENT is said of messages and of tokens. */
 const namesToken = ({ message, details }: FcmError) =>

@@ -5,11 +5,12 @@ import { deleteApp, initializeApp } from 'firebase-admin/app';
 import { getMessaging } from 'firebase-admin/messaging';
 import type { DeviceMessage } from '../../contracts/message.ts';
 import { faultOfPayload } from '../../contracts/push-payload.ts';
+import type { Logger } from '../../platform/logger.ts';
 import { createAgent } from '../exchange.ts';
 import type { Provider, SendOutcome } from '../provider.ts';
 import { withoutSecrets } from '../reason.ts';
 import { untilAborted } from '../until-aborted.ts';
-import { classifyFcmError } from './classify-fcm-error.ts';
+import { classifyFcmError, isOfAnotherSender } from './classify-fcm-error.ts';
 import { toFcmMessage } from './fcm-message.ts';
 import { steerHttpClient } from './firebase-http-client.ts';
 import { createAccessTokens, type ServiceAccount } from './google-access-token.ts';
@@ -29,8 +30,9 @@ export function createFcmProvider(options: {
   baseUrl: string | null;
   timeoutMs: number;
   ca: string | null;
+  log: Logger;
 }): Provider<DeviceMessage> {
-  const { serviceAccount, baseUrl, timeoutMs } = options;
+  const { serviceAccount, baseUrl, timeoutMs, log } = options;
   const tokenAgent = createAgent({ ca: options.ca, timeoutMs });
   const tokens = createAccessTokens(serviceAccount, tokenAgent, timeoutMs);
   const keepAlive = { keepAlive: true, timeout: IDLE_MS };
@@ -54,6 +56,9 @@ export function createFcmProvider(options: {
   );
   const messaging = steerHttpClient(getMessaging(app), { baseUrl, timeoutMs });
 
+  /** A device took a message; a dry run proves nothing, as it goes to none. */
+  let isProven = false;
+
   /** Nothing goes out before there is a token, so what fails until then is known not to have been sent. */
   const sendOnce = async (send: () => Promise<string>, signal: AbortSignal): Promise<SendOutcome> => {
     const answer = await untilAborted(tokens.get(), signal, () => NO_TOKEN);
@@ -61,7 +66,7 @@ export function createFcmProvider(options: {
     const sending = send().then(
       (name): SendOutcome => ({ class: 'accepted', providerMessageId: name }),
       (error: unknown) => {
-        const outcome = classifyFcmError(error);
+        const outcome = classifyFcmError(error, { isProven });
         if (outcome.class === 'configuration') tokens.forget();
         return outcome;
       },
@@ -74,10 +79,24 @@ export function createFcmProvider(options: {
   return {
     name: 'fcm',
     takes: ['fcm'],
-    async send(message, { signal }) {
+    async send(message, { notificationId, signal }) {
       const fault = faultOfPayload(message, 'fcm');
       if (fault !== null) return { class: 'permanent', reason: fault };
-      const outcome = await sendOnce(async () => messaging.send(toFcmMessage(message)), deadline(signal));
+      const toDevice = async () => {
+        try {
+          const name = await messaging.send(toFcmMessage(message));
+          isProven = true;
+          return name;
+        } catch (error) {
+          if (isOfAnotherSender(error))
+            log.error(
+              { provider: 'fcm', notificationId, tokenId: message.token.id, project: serviceAccount.project_id },
+              'a device is registered with another sender than the project of FCM_SERVICE_ACCOUNT',
+            );
+          throw error;
+        }
+      };
+      const outcome = await sendOnce(toDevice, deadline(signal));
       return withoutSecrets(outcome, secrets());
     },
     async check(signal) {
