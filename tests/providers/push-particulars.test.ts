@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:tls';
 import { getApps } from 'firebase-admin/app';
+import webPush from 'web-push';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeviceMessage, PushToken } from '../../contracts/message.ts';
 import { PUSH_PAYLOAD_LIMIT_BYTES, toWebPushPayload } from '../../contracts/push-payload.ts';
@@ -11,11 +12,12 @@ import { createAgent, exchange } from '../../workers/exchange.ts';
 import { createFcmProvider } from '../../workers/push/fcm.ts';
 import { toIdempotencyKey } from '../../workers/push/onesignal.ts';
 import { createSandboxProvider } from '../../workers/push/sandbox.ts';
+import { createWebPushProvider } from '../../workers/push/webpush.ts';
 import { createCertificate } from '../fakes/certificate.ts';
 import { refuse } from '../fakes/fcm.ts';
 import type { Step } from '../fakes/script.ts';
 import { startFakeServer } from '../fakes/server.ts';
-import type { PushedMessage } from '../fakes/web-push.ts';
+import { startWebPushFake, type PushedMessage, type WebPushFake } from '../fakes/web-push.ts';
 import { createTestLogger, logged } from '../test-log.ts';
 import {
   startDeadEnd,
@@ -182,6 +184,37 @@ describe('webpush', () => {
   const send = (token: PushToken) =>
     provider.send(toPushMessage(token), { notificationId: randomUUID(), signal: NEVER });
   const withToken = (token: string) => send({ id: randomUUID(), kind: 'webpush', token });
+
+  test('a refusal before anyone took a message stops it once for each subscription', async () => {
+    const own = lane.create();
+    const sendBy = (token: PushToken) =>
+      own.send(toPushMessage(token), { notificationId: randomUUID(), signal: NEVER });
+    const [one, other] = [lane.newDevice(), lane.newDevice()];
+    for (const token of [one, other]) lane.script(token, { status: 403, body: 'do not correspond' });
+    expect(await sendBy(one)).toMatchObject({ class: 'configuration' });
+    expect(await sendBy(one)).toMatchObject({ class: 'permanent', reason: '403 do not correspond' });
+    expect(await sendBy(other)).toMatchObject({ class: 'configuration' });
+    expect(await sendBy(other)).toMatchObject({ class: 'permanent' });
+    await own.stop();
+  });
+
+  test('keys that one service has taken are good at all others', async () => {
+    const certificate = await createCertificate();
+    const services = [await startWebPushFake(certificate), await startWebPushFake(certificate)] as const;
+    const keys = webPush.generateVAPIDKeys();
+    const own = createWebPushProvider({
+      ...{ ...keys, subject: 'mailto:ops@example.com', timeoutMs: 2_000, ca: certificate.cert },
+      allowedHosts: services.map(({ host }) => host),
+    });
+    const sendTo = ({ subscribe }: WebPushFake, publicKey: string) => {
+      const token = { id: randomUUID(), kind: 'webpush' as const, token: subscribe(publicKey).subscription };
+      return own.send(toPushMessage(token), { notificationId: randomUUID(), signal: NEVER });
+    };
+    expect(await sendTo(services[0], keys.publicKey)).toMatchObject({ class: 'accepted' });
+    expect(await sendTo(services[1], webPush.generateVAPIDKeys().publicKey)).toMatchObject({ class: 'permanent' });
+    await own.stop();
+    for (const { stop } of services) await stop();
+  });
 
   test('a refusal by a service that took our messages is about the one subscription', async () => {
     const stale = lane.newDevice();

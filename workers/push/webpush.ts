@@ -35,8 +35,22 @@ export function createWebPushProvider(
   const vapidDetails = { subject: options.subject, publicKey: options.publicKey, privateKey: options.privateKey };
   const keysFault = faultOfKeys(vapidDetails);
   const agent = createAgent(options);
-  /** Push services that took a message signed with these keys. */
-  const proven = new Set<string>();
+  /** Some push service took a message signed with these keys, which are the same at all of them. */
+  let isProven = false;
+  /** Subscriptions that keys of no proof yet were refused for. */
+  const refused = new Set<string>();
+
+  /** One user's subscription must not stop everyone's messages: not at all with good keys, and with others only once. */
+  const isOwnFault = (outcome: SendOutcome, endpoint: string): boolean => {
+    if (outcome.class === 'accepted') {
+      isProven = true;
+      refused.clear();
+    }
+    if (outcome.class !== 'configuration') return false;
+    if (isProven || refused.has(endpoint)) return true;
+    refused.add(endpoint);
+    return false;
+  };
 
   return {
     name: 'webpush',
@@ -49,12 +63,9 @@ export function createWebPushProvider(
       const answer = await exchange(agent, request, deadline);
       const outcome = answer.kind === 'answered' ? classifyAnswer(answer) : toFailure(answer);
 
-      const { origin } = new URL(request.url);
-      if (outcome.class === 'accepted') proven.add(origin);
-      // The keys are good, so the refusal is about this subscription: one user's must not stop everyone's messages.
-      const isOwnFault = outcome.class === 'configuration' && proven.has(origin);
       const [, signature = ''] = /t=([^,]+)/.exec(request.headers.Authorization ?? '') ?? [];
-      return withoutSecrets(isOwnFault ? { ...outcome, class: 'permanent' } : outcome, [options.privateKey, signature]);
+      const judged: SendOutcome = isOwnFault(outcome, request.url) ? { ...outcome, class: 'permanent' } : outcome;
+      return withoutSecrets(judged, [options.privateKey, signature]);
     },
     // There is nobody to ask: a push service answers only to subscriptions.
     async check() {
