@@ -41,15 +41,15 @@ export function createWebPushProvider(
   const refused = new Set<string>();
 
   /** One user's subscription must not stop everyone's messages: not at all with good keys, and with others only once. */
-  const isOwnFault = (outcome: SendOutcome, endpoint: string): boolean => {
+  const judge = (outcome: SendOutcome, endpoint: string): SendOutcome => {
     if (outcome.class === 'accepted') {
       isProven = true;
       refused.clear();
     }
-    if (outcome.class !== 'configuration') return false;
-    if (isProven || refused.has(endpoint)) return true;
+    if (outcome.class !== 'configuration') return outcome;
+    if (isProven || refused.has(endpoint)) return { ...outcome, class: 'permanent' };
     refused.add(endpoint);
-    return false;
+    return outcome;
   };
 
   return {
@@ -64,8 +64,7 @@ export function createWebPushProvider(
       const outcome = answer.kind === 'answered' ? classifyAnswer(answer) : toFailure(answer);
 
       const [, signature = ''] = /t=([^,]+)/.exec(request.headers.Authorization ?? '') ?? [];
-      const judged: SendOutcome = isOwnFault(outcome, request.url) ? { ...outcome, class: 'permanent' } : outcome;
-      return withoutSecrets(judged, [options.privateKey, signature]);
+      return withoutSecrets(judge(outcome, request.url), [options.privateKey, signature]);
     },
     // There is nobody to ask: a push service answers only to subscriptions.
     async check() {
