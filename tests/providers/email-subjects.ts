@@ -212,7 +212,8 @@ export const smtp: Subject<SmtpStep> = {
   cases: smtpCases,
   async start() {
     const password = 'p@ss wörd';
-    const logins = [encodeURIComponent(password), toBase64(password), toBase64(`\0herald\0${password}`)];
+    const inUrl = encodeURIComponent(password).toLowerCase();
+    const logins = [inUrl, encodeURIComponent(password), toBase64(password), toBase64(`\0herald\0${password}`)];
     const fake = await startScriptedSmtp({
       login: { method: 'PLAIN', isRight: (login) => login.username === 'herald' && login.password === password },
     });
@@ -221,7 +222,7 @@ export const smtp: Subject<SmtpStep> = {
       createProvider: ({ timeoutMs = 10_000, credentials } = {}) => {
         const url = new URL(fake.url);
         url.username = 'herald';
-        url.password = encodeURIComponent(credentials === 'wrong' ? 'wrong' : password);
+        url.password = credentials === 'wrong' ? 'wrong' : inUrl;
         return createSmtpProvider({ url: url.href, from: FROM, connections: 5, timeoutMs, dkim: null, ca: null });
       },
       echo: { toMessage: `554 5.7.1 not with ${logins.join(' ')}` },

@@ -19,7 +19,8 @@ export function createSmtpProvider(options: {
   ca: string | null;
 }): Provider<EmailMessage> {
   const { host, username, password } = new URL(options.url);
-  const secrets = toSecrets(decodeURIComponent(username), decodeURIComponent(password));
+  // A URL may be encoded in more ways than one, so the password counts as it stands there too.
+  const secrets = [password, ...toSecrets(decodeURIComponent(username), decodeURIComponent(password))];
   const transport = createMailTransport({ ...options, oauth: null, secrets: () => secrets });
 
   return {
