@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GraphQLRequestError } from '../client/client.ts';
 import { SendNotificationsDocument } from '../client/generated/operations.ts';
 import { givenTemplate, givenUser, sendBody } from './given.ts';
+import { isWaiting, withConnection } from './locks.ts';
 import { expectProblem } from './problem.ts';
 import { startHerald, type Herald } from './start.ts';
 import { until } from './until.ts';
@@ -188,6 +189,24 @@ describe('many over REST', { timeout: 60_000 }, () => {
     expectProblem(await herald.rest('POST', SEND, make()), 400, ['']);
     expect(await countStored()).toBe(before);
   });
+});
+
+test('with PostgreSQL holding everything up, sends are answered 503 in time, and none is stored', async () => {
+  const before = await countStored();
+  const answers = await withConnection(herald, async (connection) => {
+    await connection.query('BEGIN; LOCK TABLE request_key IN ACCESS EXCLUSIVE MODE');
+    const first = herald.rest('POST', SEND, sendBody(user, template));
+    await until(() => isWaiting(herald, 'FROM request_key'));
+    const others = await Promise.all(many(20, () => herald.rest('POST', SEND, sendBody(user, template))));
+    await connection.query('ROLLBACK');
+    expect((await first).status).toBe(202);
+    return others;
+  });
+  for (const answer of answers) {
+    expectProblem(answer, 503);
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+  }
+  expect(await countStored()).toBe(before + 1);
 });
 
 describe('the body of many', () => {

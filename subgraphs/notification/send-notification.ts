@@ -1,4 +1,5 @@
 import { v7 as uuidv7 } from 'uuid';
+import { Overloaded } from '../../platform/batch.ts';
 import { isConnectionLost } from '../../platform/postgres.ts';
 import { refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { ServiceUnavailable } from '../../platform/service-client.ts';
@@ -39,8 +40,8 @@ export async function sendNotification(
     return await accept(deps, send, { clientId: viewer.id, correlationId });
   } catch (error) {
     // At COMMIT nobody knows whether it was stored; the same requestId finds out.
-    if (isConnectionLost(error))
-      return unavailable('PostgreSQL is away: repeat with the same requestId', RETRY_AFTER_SECONDS);
+    if (isConnectionLost(error) || error instanceof Overloaded)
+      return unavailable('PostgreSQL is away or overloaded: repeat with the same requestId', RETRY_AFTER_SECONDS);
     throw error;
   }
 }

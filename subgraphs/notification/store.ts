@@ -13,11 +13,12 @@ export function createStore(pool: Pool) {
 
   return {
     /** The notification that a (client, request_id) was accepted as, or null. One statement for concurrent calls. */
-    findKey: createBatcher((keys: RequestKey[]) => findKeys(pool, keys), { maxItems: 200 }),
+    findKey: createBatcher((keys: RequestKey[]) => findKeys(pool, keys), { maxItems: 200, ...BOUNDS }),
 
     /** Stores a send, or finds the one that took its key first. Concurrent calls share one statement and one commit. */
     accept: createBatcher((sends: NewNotification[]) => acceptBatch(pool, sends), {
       maxItems: 200,
+      ...BOUNDS,
       weigh: (send) => send.message.length,
       maxWeight: 2 * 1024 * 1024,
     }),
@@ -68,6 +69,9 @@ export function createStore(pool: Pool) {
     stop: () => prisma.$disconnect(),
   };
 }
+
+/** With PostgreSQL away, callers are told so in time, and don't pile up: ten calls of a thousand sends may wait. */
+const BOUNDS = { maxWaiting: 10_000, maxWaitMs: 5_000 };
 
 async function findKeys(pool: Pool, keys: RequestKey[]): Promise<(AcceptedKey | null)[]> {
   const { rows } = await pool.query<AcceptedKey & RequestKey>({

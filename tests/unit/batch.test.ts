@@ -1,5 +1,5 @@
-import { describe, expect, test } from 'vitest';
-import { createBatcher } from '../../platform/batch.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { createBatcher, Overloaded } from '../../platform/batch.ts';
 
 /** A batcher whose batches wait until the test lets them go. */
 function createHeld(options: Parameters<typeof createBatcher<string, string>>[1]) {
@@ -131,6 +131,48 @@ describe('errors', () => {
       maxItems: 5,
     });
     expect(await Promise.all([call('a'), call('b')])).toEqual([undefined, null]);
+  });
+});
+
+describe('more calls than can be answered', () => {
+  test('than may wait are refused at once, and the others answered', async () => {
+    const { call, batches } = createHeld({ maxItems: 1, maxWaiting: 2 });
+    const first = call('a');
+    await turn();
+    const [second, third] = [call('b'), call('c')];
+    await expect(call('d')).rejects.toThrow(Overloaded);
+    for (const answer of ['A', 'B', 'C']) {
+      batches.at(-1)?.answer([answer]);
+      await turn();
+    }
+    expect(await Promise.all([first, second, third])).toEqual(['A', 'B', 'C']);
+    const next = call('e');
+    await turn();
+    batches.at(-1)?.answer(['E']);
+    expect(await next).toBe('E');
+  });
+
+  test('that wait too long are given up, the oldest first, while a batch that has begun is waited for', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    try {
+      const { call, batches, itemsOf } = createHeld({ maxItems: 2, maxWaitMs: 100 });
+      const begun = call('a');
+      await turn();
+      const outcomes = Promise.allSettled([call('b'), call('c')]);
+      vi.advanceTimersByTime(60);
+      const late = call('d');
+      vi.advanceTimersByTime(40);
+      expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+      batches[0]?.answer(['A']);
+      expect(await begun).toBe('A');
+      await turn();
+      batches[1]?.answer(['D']);
+      expect(await late).toBe('D');
+      expect(itemsOf()).toEqual([['a'], ['d']]);
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
