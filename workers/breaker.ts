@@ -129,7 +129,11 @@ export function withBreaker(provider: Provider, settings: BreakerSettings, log: 
       try {
         await provider.check(signal);
       } catch (error) {
-        reason = error instanceof Error ? error.message : String(error);
+        const why = error instanceof Error ? error.message : String(error);
+        // Slow is not wrong: the first message will tell.
+        if (signal.aborted)
+          return log.warn({ provider: provider.name, reason: why }, 'the provider could not be asked');
+        reason = why;
         log.error({ provider: provider.name, reason }, 'the provider is not usable as it is set up');
         pause();
       }
