@@ -38,7 +38,7 @@ describe('the import rule', () => {
     ['embedded/main.ts', "import * as workers from '../workers/start.ts';"],
     ['embedded/main.ts', "import { until } from '../tests/until.ts';"],
     ['bench/sends.ts', "import { store } from '../subgraphs/notification/store.ts';"],
-    ['cli/main.ts', "import { startGateway } from '../gateway/start.ts';"],
+    ['cli/main.ts', "import { startEmbedded } from '../embedded/start.ts';"],
     ['examples/send.ts', "import { jobs } from '../contracts/jobs.ts';"],
   ])('refuses in %s: %s', async (file, source) => {
     expect(await lint(file, source)).toEqual(['herald/rooms']);
@@ -60,6 +60,7 @@ describe('the import rule', () => {
     ['bench/sends.ts', "import { startHerald } from '../tests/start.ts';"],
     ['tests/retry.test.ts', "import { toRetryDelay } from '../workers/retry.ts';"],
     ['cli/main.ts', "import { client } from '../client/client.ts';"],
+    ['cli/checks.ts', "import { readConfig } from '../gateway/config.ts';"],
     ['examples/send.ts', "import { client } from '../client/client.ts';"],
   ])('allows in %s: %s', async (file, source) => {
     expect(await lint(file, source)).toEqual([]);
