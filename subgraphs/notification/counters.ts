@@ -17,9 +17,32 @@ export const createCounters = (metrics: Metrics) => ({
     labelNames: ['type', 'class', 'status'],
     registers: [metrics],
   }),
+  stale: new Counter({
+    name: 'herald_stale_reports_total',
+    help: "Workers' reports that were refused with 409: another claim or an end was there first, by type and class",
+    labelNames: ['type', 'class'],
+    registers: [metrics],
+  }),
+  lateDelivered: new Counter({
+    name: 'herald_late_delivered_total',
+    help: 'Deliveries that were told only after their lease was lost or their outcome recorded as unknown, by type',
+    labelNames: ['type'],
+    registers: [metrics],
+  }),
+  unpublished: new Counter({
+    name: 'herald_unpublished_total',
+    help: 'Jobs that the broker did not take, by key: unconfirmed = no confirm came, unroutable = no queue is bound',
+    labelNames: ['key', 'case'],
+    registers: [metrics],
+  }),
+  brokerWipes: new Counter({
+    name: 'herald_broker_wipes_total',
+    help: "How often the broker's data was found gone",
+    registers: [metrics],
+  }),
   swept: new Counter({
     name: 'herald_swept_total',
-    help: 'Leases that ran out: kept = the outcome lay in the attempt, unknown = nobody knows, given_back = nothing was sent, given_up = claimed too often. expired = ended by its deadline, without a lease',
+    help: 'Leases that ran out: kept = the outcome lay in the attempt, unknown = nobody knows, kept or not, given_back = nothing was sent, given_up = claimed too often. expired = ended by its deadline, without a lease',
     labelNames: ['case'],
     registers: [metrics],
   }),

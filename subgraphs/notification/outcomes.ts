@@ -91,6 +91,7 @@ export type AttemptRow = {
 /** What to write for one notification. */
 export type Change = {
   id: string;
+  type: NotificationType;
   status: Status;
   previousStatus: Status;
   reason: FailureReason | null;
@@ -125,6 +126,7 @@ export type AttemptOutcome = {
 /** A change that does nothing yet. */
 export const changeOf = (row: LockedRow): Omit<Change, 'status' | 'event'> => ({
   id: row.id,
+  type: row.type,
   previousStatus: row.status,
   reason: null,
   by: null,

@@ -48,7 +48,11 @@ export function startRelay(deps: RelayDependencies): Relay {
   });
   const checkMark = () =>
     (checked ??= recoverFromWipe(pool, broker, names, log)
-      .then((requeued) => deps.counters.requeued.inc({ case: 'wiped' }, requeued))
+      .then((requeued) => {
+        if (requeued === null) return;
+        deps.counters.brokerWipes.inc();
+        deps.counters.requeued.inc({ case: 'wiped' }, requeued);
+      })
       .catch((error: unknown) => {
         checked = null;
         throw error;
@@ -86,7 +90,7 @@ export function startRelay(deps: RelayDependencies): Relay {
 }
 
 /** Moves one batch at a time; keeps the queue short, so that the backlog waits where priority and cancel still work. */
-function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, log }: RelayDependencies) {
+function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, counters, log }: RelayDependencies) {
   /** How many may be published before the queue's depth is asked for again. */
   let room = 0;
   const lowWater = createLowWater();
@@ -130,10 +134,10 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, log }: 
 
         const results = await publish(client, rows);
         room -= rows.length;
-        const confirmed = rows.filter(
-          (_, index) => results[index]?.status === 'fulfilled' && results[index].value === 'confirmed',
-        );
+        const outcomes = results.map((result) => (result.status === 'fulfilled' ? result.value : 'unconfirmed'));
+        const confirmed = rows.filter((_, index) => outcomes[index] === 'confirmed');
         const others = rows.filter((row) => !confirmed.includes(row));
+        for (const outcome of outcomes) if (outcome !== 'confirmed') counters.unpublished.inc({ key, case: outcome });
         const done = [...confirmed, ...unwanted];
         if (done.length > 0) await deletePublished(client, key, done);
         if (others.length > 0) {

@@ -100,7 +100,7 @@ async function takeRound(
   reports: Report[],
   viewer: Viewer,
 ): Promise<ReportResult[]> {
-  const { results, changes } = await withTransaction(deps.pool, async (client) => {
+  const { results, verdicts, changes } = await withTransaction(deps.pool, async (client) => {
     const known = reports.filter((report) => isUuid(report.notificationId));
     const rows =
       known.length === 0
@@ -135,14 +135,25 @@ async function takeRound(
         status,
         message,
       })),
+      verdicts,
       changes: taken,
     };
   });
-  for (const { status, attempt } of changes)
-    deps.counters.outcomes.inc({ type, class: attempt?.class ?? 'none', status });
+  countOutcomes(deps.counters, changes);
+  verdicts.forEach(({ code, isLate }, place) => {
+    const said = reports[place]?.attempt;
+    if (code === 409 && said) deps.counters.stale.inc({ type, class: said.class });
+    if (isLate) deps.counters.lateDelivered.inc({ type });
+  });
   if (changes.some(({ status }) => status !== 'delivered')) deps.onQueued();
   deps.onChanged();
   return results;
+}
+
+/** Every outcome that counted, whoever told it. */
+export function countOutcomes(counters: Counters, changes: Change[]): void {
+  for (const { type, status, attempt } of changes)
+    counters.outcomes.inc({ type, class: attempt?.class ?? 'none', status });
 }
 
 type Verdict = {
@@ -151,6 +162,8 @@ type Verdict = {
   message: string | null;
   change: Change | null;
   keep: ({ id: string; token: number } & AttemptOutcome) | null;
+  /** A delivery that was told after another claim, or after it was recorded that nobody knew. */
+  isLate: boolean;
 };
 
 /** A worker's report. Fencing compares tokens, never clocks. */
@@ -162,11 +175,12 @@ export function judge(
 ): Verdict {
   const { token, ...said } = report;
   const outcome = row.isErased ? { ...said, reason: null, results: null } : said;
+  const wasApplied = attempt?.appliedAt != null;
   const take = (): Verdict => {
     const change = toChange(row, token, outcome, attempt !== undefined, schedule);
-    return { code: 200, status: change.status, message: null, change, keep: null };
+    const isLate = outcome.class === 'accepted' && (token < row.token || wasApplied);
+    return { code: 200, status: change.status, message: null, change, keep: null, isLate };
   };
-  const wasApplied = attempt?.appliedAt != null;
   // That nobody knew is no outcome to insist on when the worker comes back and knows.
   const isRecorded = wasApplied && !(attempt.class === 'unknown' && outcome.class === 'accepted');
   if (wasApplied && attempt.class === outcome.class) return answer(200, row.status, 'this outcome was recorded before');
@@ -207,7 +221,7 @@ export function judgeLegacy(report: Pick<Report, 'status' | 'error'>, row: Locke
     error: report.error,
     isDeadLetter: report.status === 'failed',
   };
-  return { code: 200, status: report.status, message: null, change, keep: null };
+  return { code: 200, status: report.status, message: null, change, keep: null, isLate: false };
 }
 
 /** What an outcome changes. */
@@ -242,6 +256,7 @@ const answer = (code: ReportResult['code'], status: Status | null, message: stri
   message,
   change: null,
   keep: null,
+  isLate: false,
 });
 
 const notFound = (report: Report): Verdict =>

@@ -11,6 +11,7 @@ import type { NotificationConfig } from './config.ts';
 import { createCursors } from './cursor.ts';
 import { startFeedNumberer } from './feed.ts';
 import { createCounters } from './counters.ts';
+import { createGauges } from './gauges.ts';
 import { createPeers } from './peers.ts';
 import { startRetention } from './retention.ts';
 import { startRelay } from './relay.ts';
@@ -39,6 +40,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
     started.onStop('the Prisma client', () => store.stop());
     const metrics = createMetrics('notification');
     const counters = createCounters(metrics);
+    createGauges(metrics, { pool, log });
     started.add('retention', await startRetention({ pool, retention: config.retention, counters, log }));
 
     const names = topologyNames(config.amqpPrefix);

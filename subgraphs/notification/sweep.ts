@@ -18,7 +18,7 @@ import {
 } from './outcomes.ts';
 import { USER_DELETED } from './erase-user.ts';
 import { requeueLong } from './outbox.ts';
-import { toChange, type ReportDependencies } from './report-status.ts';
+import { countOutcomes, toChange, type ReportDependencies } from './report-status.ts';
 
 const INTERVAL_MS = 5_000;
 /** It looks through all that is due; and what is lost was lost for minutes. */
@@ -130,6 +130,10 @@ export async function sweepOnce(deps: ReportDependencies & { log: Logger }): Pro
   if (changes.length === 0) return 0;
   const cases = countBy(changes, caseOf);
   for (const [name, count] of Object.entries(cases)) deps.counters.swept.inc({ case: name }, count);
+  countOutcomes(
+    deps.counters,
+    changes.filter(({ attempt }) => attempt !== null),
+  );
   deps.log.warn(cases, 'leases ran out without a report');
   deps.onQueued();
   deps.onChanged();
@@ -194,7 +198,7 @@ function outcomeOf(attempt: AttemptRow): AttemptOutcome {
 
 const caseOf = ({ attempt, status }: Change) => {
   if (attempt === null) return status === 'failed' ? 'given_up' : 'given_back';
-  return attempt.reason === UNKNOWN.reason ? 'unknown' : 'kept';
+  return attempt.class === 'unknown' ? 'unknown' : 'kept';
 };
 
 function giveBack(row: LockedRow): Change {
