@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import { adapters } from '../../workers/adapters.ts';
 import { until } from '../until.ts';
-import { LEASE_MS, WORKERS, type ProcessName, type Target, type WorkerName } from './herald.ts';
+import { EMAIL_WORKERS, LEASE_MS, WORKERS, type ProcessName, type Target, type WorkerName } from './herald.ts';
 import { ACCEPT, type Entry } from './provider.ts';
 import { findOpenAttempts, takesAll, type Fault, type Stage } from './run-fault.ts';
 import { shareOf } from './seeded.ts';
@@ -48,7 +49,7 @@ const workerPoints: Fault[] = [
     }),
     leavesUnknown: undefined,
     // So that it always has some in its hands.
-    behave: (seeded) => takesAll(seeded, [50, 150]),
+    behave: slowly,
   },
 ];
 
@@ -142,7 +143,7 @@ export const faults: Fault[] = [
     inject: async (stage) => {
       const { herald } = stage;
       await rounds(stage, 3, async (round) => {
-        const worker = WORKERS[round % 2] ?? 'email-1';
+        const worker = EMAIL_WORKERS[round % 2] ?? 'email-1';
         const link = herald.links('gateway', worker);
         // It wakes to reports that come too late, to messages that it has yet to send, to answers that came meanwhile.
         if (round === 0) {
@@ -178,44 +179,45 @@ export const faults: Fault[] = [
       await herald.rabbitmq.ctl('set_vm_memory_high_watermark', '0.4');
     },
   },
+  workersAway('the workers away, with everything waiting', 2.5, async ({ herald }) => {
+    // As after a longer time: the sweeper goes by the due time.
+    await herald.sql(`UPDATE notification SET due_at = due_at - $1 * interval '1 minute' WHERE status = 'pending'`, [
+      AWAY_MINUTES,
+    ]);
+    await wait(SWEPT_MS + 6_000);
+  }),
+  workersAway('the workers away for 5 minutes, with everything waiting', 25, () => wait(5 * 60_000)),
   {
-    name: 'the workers away, with everything waiting',
-    times: 2.5,
-    perSecond: 400,
-    inject: async (stage) => {
-      const { herald, sending, note } = stage;
-      for (const worker of WORKERS) await herald.kill(worker);
-      await excuseOpen(stage, 'email-1');
-      await excuseOpen(stage, 'email-2');
-      await sending.done;
-      const [published] = await herald.sql(PUBLISHED);
-      // As after a longer time: the sweeper goes by the due time.
-      await herald.sql(`UPDATE notification SET due_at = due_at - $1 * interval '1 minute' WHERE status = 'pending'`, [
-        AWAY_MINUTES,
-      ]);
-      await wait(SWEPT_MS + 6_000);
-      const [again] = await herald.sql('SELECT sum(requeues)::integer AS count FROM notification');
-      note(`${published?.['count']} published, ${again?.['count']} of them again`);
-      if (again?.['count'] > stage.count / 100) stage.complain(`${again?.['count']} were published again`);
-      for (const worker of WORKERS) herald.start(worker);
-      await herald.ready();
-    },
-    leavesUnknown: true,
-  },
-  {
-    name: 'the provider refuses: 450 for now, 554 for good',
-    // Who is refused for good is always refused.
-    behave: (seeded) => (id) => {
-      if (shareOf(id) < 0.05) return { reply: '554 5.7.1 not wanted' };
-      return seeded.next() < 0.3 ? { reply: '450 4.2.0 later' } : ACCEPT;
+    name: 'the provider refuses: for now, and mails for good',
+    // Who is refused for good is always refused; the push sandbox knows no such thing.
+    behave: (seeded) => (id, _round, via) => {
+      if (shareOf(id) < 0.05 && via !== 'push-1') return { kind: 'never' };
+      return seeded.next() < 0.3 ? { kind: 'later' } : ACCEPT;
     },
     inject: async () => {},
+  },
+  {
+    name: 'the provider answers 500, and 429 with Retry-After',
+    skipped: 'sendgrid' in adapters ? undefined : 'there is no provider sendgrid yet',
+    emailVariables: { EMAIL_PROVIDERS: 'sendgrid' },
+    behave: (seeded) => (_id, _round, via) => {
+      const chance = seeded.next();
+      if (chance < 0.15) return { kind: 'later' };
+      return chance < 0.3 && via !== 'push-1' ? { kind: 'later', retryAfterSeconds: 4 } : ACCEPT;
+    },
+    inject: async ({ herald, sending, note }) => {
+      const since = herald.provider.ledger.length;
+      await sending.done;
+      const refusals = herald.provider.ledger.slice(since).filter(({ event }) => event === 'refused');
+      const limited = refusals.filter(({ retryAfterSeconds }) => retryAfterSeconds !== undefined);
+      note(`${refusals.length - limited.length} answered 500, ${limited.length} answered 429`);
+    },
   },
   {
     name: 'the provider refuses everything for a while',
     inject: async ({ herald, moment, seeded }) => {
       await moment();
-      herald.provider.behaves(() => ({ reply: '451 4.3.0 later' }));
+      herald.provider.behaves(() => ({ kind: 'later' }));
       await wait(4_000);
       herald.provider.behaves(takesAll(seeded));
     },
@@ -243,7 +245,7 @@ function atPoint(where: string, reach: (stage: Stage, worker: WorkerName) => Pro
       const { herald } = stage;
       let reached = 0;
       await rounds(stage, 3, async (round) => {
-        const worker = WORKERS[round % 2] ?? 'email-1';
+        const worker = EMAIL_WORKERS[round % 2] ?? 'email-1';
         const links = (['redis', 'user', 'gateway', 'rabbitmq'] as const).flatMap((target) =>
           herald.links(target, worker),
         );
@@ -264,6 +266,30 @@ function atPoint(where: string, reach: (stage: Stage, worker: WorkerName) => Pro
         await herald.ready();
       });
       if (reached === 0) stage.complain('no worker came to this point, so nothing is proven');
+    },
+  };
+}
+
+/** Kills all workers, lets everything be sent and wait, and starts them again: little of it may have been published twice. */
+function workersAway(name: string, times: number, waitLong: (stage: Stage) => Promise<unknown>): Fault {
+  return {
+    name,
+    times,
+    perSecond: 400,
+    leavesUnknown: true,
+    inject: async (stage) => {
+      const { herald, sending, note } = stage;
+      for (const worker of WORKERS) await herald.kill(worker);
+      for (const worker of WORKERS) await excuseOpen(stage, worker);
+      await sending.done;
+      const [published] = await herald.sql(PUBLISHED);
+      await waitLong(stage);
+      const [again] = await herald.sql('SELECT sum(requeues)::integer AS count FROM notification');
+      const share = (100 * again?.['count']) / stage.count;
+      note(`${published?.['count']} published, ${again?.['count']} of them again (${share.toFixed(1)} % of all)`);
+      if (share >= 1) stage.complain(`${again?.['count']} were published again`);
+      for (const worker of WORKERS) herald.start(worker);
+      await herald.ready();
     },
   };
 }

@@ -13,11 +13,14 @@ import { until } from '../until.ts';
 import { createLink, type Link } from './link.ts';
 import { startProvider } from './provider.ts';
 
-export const WORKERS = ['email-1', 'email-2'] as const;
+export const EMAIL_WORKERS = ['email-1', 'email-2'] as const;
+export const WORKERS = [...EMAIL_WORKERS, 'push-1'] as const;
 export const SERVICES = ['user', 'template', 'notification', 'gateway'] as const;
 export const PROCESSES = [...SERVICES, ...WORKERS] as const;
 export type ProcessName = (typeof PROCESSES)[number];
 export type WorkerName = (typeof WORKERS)[number];
+
+const WORKER_TARGETS = ['postgres', 'rabbitmq', 'redis', 'gateway', 'user'] as const;
 
 /** The servers that each process reaches over a link of its own. */
 const TARGETS = {
@@ -25,8 +28,9 @@ const TARGETS = {
   template: ['postgres'],
   notification: ['postgres', 'rabbitmq'],
   gateway: [],
-  'email-1': ['postgres', 'rabbitmq', 'redis', 'gateway', 'user'],
-  'email-2': ['postgres', 'rabbitmq', 'redis', 'gateway', 'user'],
+  'email-1': WORKER_TARGETS,
+  'email-2': WORKER_TARGETS,
+  'push-1': WORKER_TARGETS,
 } as const satisfies Record<ProcessName, readonly Target[]>;
 export type Target = 'postgres' | 'rabbitmq' | 'redis' | 'gateway' | 'user';
 
@@ -82,7 +86,7 @@ export const startHerald = (say: (line: string) => void) =>
     const common = { ...SETTINGS, ...createSecrets(), AMQP_PREFIX: 'faults.', CACHE_PREFIX: 'faults.' };
     const envOf = (name: ProcessName): NodeJS.ProcessEnv => {
       const by = (target: Target, url: string) => through(url, links.get(`${name} ${target}`));
-      const isWorker = name.startsWith('email');
+      const isWorker = WORKERS.some((worker) => worker === name);
       const at = (service: ProcessName) => `http://127.0.0.1:${portOf(service)}`;
       return {
         ...common,
@@ -96,7 +100,10 @@ export const startHerald = (say: (line: string) => void) =>
         USER_URL: by('user', at('user')),
         TEMPLATE_URL: at('template'),
         NOTIFICATION_URL: at('notification'),
-        SMTP_URL: provider.urlOf(name),
+        SMTP_URL: provider.urlOf(name, 'smtp'),
+        SENDGRID_API_KEY: 'SG.faults',
+        SENDGRID_BASE_URL: provider.urlOf(name, 'sendgrid'),
+        PUSH_SANDBOX_URL: provider.urlOf(name, 'push'),
       };
     };
 
@@ -114,10 +121,11 @@ export const startHerald = (say: (line: string) => void) =>
         [...links]
           .filter(([name]) => name.endsWith(` ${target}`) && (of === undefined || name.startsWith(`${of} `)))
           .map(([, link]) => link),
-      start(name: ProcessName) {
-        const [file, ...args] = name.startsWith('email') ? ['workers/main.ts', 'email'] : [FILE_OF[name as 'gateway']];
-        const command = [join(ROOT, file ?? ''), ...args];
-        running.set(name, startProcess(process.execPath, command, { env: envOf(name), logFile: logOf(name) }));
+      /** @param variables besides those that it has every time */
+      start(name: ProcessName, variables: NodeJS.ProcessEnv = {}) {
+        const [file, ...args] = COMMAND_OF[name];
+        const env = { ...envOf(name), ...variables };
+        running.set(name, startProcess(process.execPath, [join(ROOT, file), ...args], { env, logFile: logOf(name) }));
       },
       async kill(name: ProcessName) {
         await running.get(name)?.kill();
@@ -159,7 +167,7 @@ export const startHerald = (say: (line: string) => void) =>
     });
     for (const name of PROCESSES) herald.start(name);
     await herald.ready();
-    say('Herald runs: four services, two workers, PostgreSQL, RabbitMQ, Redis');
+    say('Herald runs: four services, two email workers, a push worker, PostgreSQL, RabbitMQ, Redis');
     return herald;
   });
 
@@ -217,11 +225,14 @@ const createSecrets = () => ({
 const secret = () => `${randomUUID()}${randomBytes(8).toString('hex')}`;
 
 const ROOT = join(import.meta.dirname, '..', '..');
-const FILE_OF = {
-  user: 'subgraphs/user/main.ts',
-  template: 'subgraphs/template/main.ts',
-  notification: 'subgraphs/notification/main.ts',
-  gateway: 'gateway/main.ts',
-} as const;
+const COMMAND_OF = {
+  user: ['subgraphs/user/main.ts'],
+  template: ['subgraphs/template/main.ts'],
+  notification: ['subgraphs/notification/main.ts'],
+  gateway: ['gateway/main.ts'],
+  'email-1': ['workers/main.ts', 'email'],
+  'email-2': ['workers/main.ts', 'email'],
+  'push-1': ['workers/main.ts', 'push'],
+} as const satisfies Record<ProcessName, readonly [string, ...string[]]>;
 
 export type { Databases };

@@ -32,6 +32,10 @@ const isKept = values.write ?? (values.only === undefined && count >= 2_000);
 const results: Result[] = [];
 let herald: { running: Herald; given: Given } | null = null;
 for (const fault of chosen) {
+  if (fault.skipped !== undefined) {
+    say(`– ${fault.name}: skipped, ${fault.skipped}`);
+    continue;
+  }
   if (herald === null) {
     const running = await startHerald(say);
     herald = { running, given: await prepare(running) };

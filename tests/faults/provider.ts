@@ -1,13 +1,14 @@
-import { once } from 'node:events';
-import type { Server, Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
-import { SMTPServer, type SMTPServerSession } from 'smtp-server';
+import { openPushDoor, openSendgridDoor, openSmtpDoor, type Door } from './doors.ts';
 
-/** What the provider does with a message that it has read. A text is its reply, code first. */
-export type Answer = { reply: string; afterMs?: number } | 'hang' | 'reset';
+/** What the provider says of a message that it has read; each door in its own words. */
+export type Said = { kind: 'accept' | 'later' | 'never'; retryAfterSeconds?: number };
+
+/** What it does with one. `hang` and `reset`: it takes the message, and never answers, or cuts the connection. */
+export type Answer = (Said & { afterMs?: number }) | 'hang' | 'reset';
 
 /**
- * One line of the ledger: what the provider knows of one hand-over, as it happened. `begun`: it saw the message's header;
+ * One line of the ledger: what the provider knows of one hand-over, as it happened. `begun`: it saw the message;
  * `accepted` and `refused`: it answered so; `hung` and `reset`: it took the message and its answer never came.
  */
 export type Entry = {
@@ -15,7 +16,10 @@ export type Entry = {
   event: 'begun' | 'accepted' | 'refused' | 'hung' | 'reset';
   /** The worker that handed it over. */
   via: string;
+  /** Milliseconds since 1970. */
   at: number;
+  /** How long it wanted to be left alone with it. */
+  retryAfterSeconds?: number;
 };
 
 export type Provider = Awaited<ReturnType<typeof startProvider>>;
@@ -26,9 +30,9 @@ export const isCopy = ({ event }: Entry): boolean => event === 'accepted' || eve
 /** Nobody but the provider can know that it was taken. */
 export const isUnanswered = ({ event }: Entry): boolean => event === 'hung' || event === 'reset';
 
-export const ACCEPT: Answer = { reply: '250 2.0.0 taken' };
+export const ACCEPT: Said = { kind: 'accept' };
 
-/** Starts a mail provider with a port for each worker, and one ledger. */
+/** Starts a provider of mail and push messages with doors for each worker, and one ledger. */
 export async function startProvider(workers: readonly string[]) {
   const ledger: Entry[] = [];
   const rounds = new Map<string, number>();
@@ -36,87 +40,42 @@ export async function startProvider(workers: readonly string[]) {
   /** Hand-overs of a worker wait here while it is there. */
   const gates = new Map<string, Gate>();
 
-  const note = (via: string, notificationId: string, event: Entry['event']) => {
-    ledger.push({ notificationId, event, via, at: Date.now() });
-  };
+  const note = (entry: Omit<Entry, 'at'>) => void ledger.push({ ...entry, at: Date.now() });
   const pass = async (via: string, place: Gate['place']) => {
     const gate = gates.get(via);
     if (gate?.place !== place) return;
     gate.waiting += 1;
     await gate.opened.promise;
   };
-
-  const answer = async (via: string, id: string, cut: () => void): Promise<Error | null | 'nothing'> => {
-    await pass(via, 'answer');
-    const round = (rounds.get(id) ?? 0) + 1;
-    rounds.set(id, round);
-    const decided = behave(id, round);
-    if (decided === 'hang') {
-      note(via, id, 'hung');
-      return 'nothing';
-    }
-    if (decided === 'reset') {
-      note(via, id, 'reset');
-      cut();
-      return 'nothing';
-    }
-    if (decided.afterMs !== undefined) await wait(decided.afterMs);
-    const [, code = '250', text = ''] = /^(\d{3}) (.*)$/s.exec(decided.reply) ?? [];
-    if (code.startsWith('2')) {
-      note(via, id, 'accepted');
-      return null;
-    }
-    note(via, id, 'refused');
-    return Object.assign(new Error(text), { responseCode: Number(code) });
+  const desk: Desk = {
+    pass,
+    begin: (via, notificationId) => note({ notificationId, event: 'begun', via }),
+    async take(via, notificationId, cut) {
+      await pass(via, 'answer');
+      const round = (rounds.get(notificationId) ?? 0) + 1;
+      rounds.set(notificationId, round);
+      const decided = behave(notificationId, round, via);
+      if (decided === 'hang' || decided === 'reset') {
+        note({ notificationId, event: decided === 'hang' ? 'hung' : 'reset', via });
+        if (decided === 'reset') cut();
+        return null;
+      }
+      const { afterMs = 0, kind, retryAfterSeconds } = decided;
+      await wait(afterMs);
+      if (kind === 'accept') note({ notificationId, event: 'accepted', via });
+      else
+        note({ notificationId, event: 'refused', via, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) });
+      return decided;
+    },
   };
-
-  const listen = async (via: string): Promise<[string, Door]> => {
-    const sockets = new Set<Socket>();
-    const smtp = new SMTPServer({
-      disabledCommands: ['AUTH', 'STARTTLS'],
-      disableReverseLookup: true,
-      closeTimeout: 100,
-      onRcptTo(_address, _session, done) {
-        void pass(via, 'recipient').then(() => done());
-      },
-      onData(stream, session, done) {
-        let text = '';
-        let id: string | undefined;
-        stream.setEncoding('utf8');
-        stream.on('data', (chunk: string) => {
-          text += chunk;
-          if (id !== undefined) return;
-          id = /^Message-ID: <([^@>]+)@/im.exec(text)?.[1];
-          if (id !== undefined) note(via, id, 'begun');
-        });
-        stream.on('end', () => {
-          void answer(via, id ?? '', () => cut(session)).then((said) => said === 'nothing' || done(said));
-        });
-      },
-    });
-    const cut = ({ remotePort }: SMTPServerSession) => {
-      for (const socket of sockets) if (socket.remotePort === remotePort) socket.resetAndDestroy();
-    };
-    smtp.on('error', () => {});
-    const server: Server = smtp.listen(0, '127.0.0.1');
-    server.on('connection', (socket: Socket) => {
-      sockets.add(socket);
-      socket.once('close', () => sockets.delete(socket));
-    });
-    await once(server, 'listening');
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new Error('no TCP address');
-    const stop = async () => {
-      for (const socket of sockets) socket.destroy();
-      await new Promise<void>((resolve) => smtp.close(resolve));
-    };
-    return [via, { url: `smtp://127.0.0.1:${address.port}`, stop }];
-  };
-  const doors = new Map(await Promise.all(workers.map(listen)));
+  const open = { smtp: openSmtpDoor, push: openPushDoor, sendgrid: openSendgridDoor };
+  const doors = new Map<string, Door>();
+  for (const worker of workers)
+    for (const name of DOORS) doors.set(`${worker} ${name}`, await open[name](worker, desk));
 
   return {
     ledger: ledger as readonly Entry[],
-    urlOf: (worker: string) => doors.get(worker)?.url ?? '',
+    urlOf: (worker: string, door: DoorName) => doors.get(`${worker} ${door}`)?.url ?? '',
     /** What it does from now on; asked once for each message that it has read. */
     behaves(how: Behave) {
       behave = how;
@@ -138,8 +97,17 @@ export async function startProvider(workers: readonly string[]) {
   };
 }
 
-/** @param round how often this notification was handed over, from 1 */
-export type Behave = (notificationId: string, round: number) => Answer;
+/** @param round how often this notification was handed over, from 1; `via`: by which worker */
+export type Behave = (notificationId: string, round: number, via: string) => Answer;
 
+/** What lies behind every door. */
+export type Desk = {
+  pass(via: string, place: Gate['place']): Promise<void>;
+  begin(via: string, notificationId: string): void;
+  /** The message is read. @returns what to say of it, null for nothing */
+  take(via: string, notificationId: string, cut: () => void): Promise<Said | null>;
+};
+
+const DOORS = ['smtp', 'push', 'sendgrid'] as const;
+type DoorName = (typeof DOORS)[number];
 type Gate = { place: 'recipient' | 'answer'; waiting: number; opened: PromiseWithResolvers<void> };
-type Door = { url: string; stop(): Promise<void> };

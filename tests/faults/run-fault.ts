@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { until } from '../until.ts';
-import type { Herald, WorkerName } from './herald.ts';
+import { EMAIL_WORKERS, type Herald, type WorkerName } from './herald.ts';
 import { ACCEPT, type Behave } from './provider.ts';
 import { createSeeded, type Seeded } from './seeded.ts';
 import { startSending, type Given, type Sending } from './send.ts';
@@ -17,6 +17,10 @@ export type Fault = {
    * or that the provider did not answer.
    */
   leavesUnknown?: true | undefined;
+  /** With which variables the e-mail workers run meanwhile. */
+  emailVariables?: Record<string, string>;
+  /** Why it can't be done here, if it can't. */
+  skipped?: string | undefined;
   /** So many times as many notifications as other runs have. */
   times?: number;
   /** Notifications a second; 100 by default. */
@@ -58,6 +62,7 @@ export async function runFault(
   const count = options.count * (fault.times ?? 1);
   const drainMs = DRAIN_MS + count * 20;
   herald.provider.behaves(fault.behave?.(createSeeded(`${seed} ${fault.name} provider`)) ?? takesAll(seeded));
+  if (fault.emailVariables) await restartEmailWorkers(herald, fault.emailVariables);
   const sending = startSending(herald, {
     run,
     count,
@@ -95,6 +100,7 @@ export async function runFault(
     () => [`not drained within ${drainMs / 1_000} s`],
   );
   const drainSeconds = (performance.now() - since) / 1_000;
+  if (fault.emailVariables) await restartEmailWorkers(herald);
   const verdict = await judge(herald, { run, sending, excused, leavesUnknown: fault.leavesUnknown === true });
   return {
     ...verdict,
@@ -108,7 +114,16 @@ export async function runFault(
 
 export const takesAll =
   (seeded: Seeded, [low, high] = [10, 40]): Behave =>
-  () => ({ ...(ACCEPT as { reply: string }), afterMs: seeded.between(low ?? 0, high ?? 0) });
+  () => ({ ...ACCEPT, afterMs: seeded.between(low ?? 0, high ?? 0) });
+
+/** Only while nothing is on its way. */
+async function restartEmailWorkers(herald: Herald, variables?: Record<string, string>): Promise<void> {
+  for (const worker of EMAIL_WORKERS) {
+    await herald.kill(worker);
+    herald.start(worker, variables);
+  }
+  await herald.ready();
+}
 
 async function findOpenHandovers(herald: Herald, worker: WorkerName): Promise<Attempt[]> {
   const lastVia = new Map<string, string>();

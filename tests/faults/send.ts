@@ -23,6 +23,7 @@ const REQUEST_TIMEOUT_MS = 4_000;
 const MAX_IN_FLIGHT = 50;
 /** A fifth must rather not arrive than arrive twice. */
 const SHARE_OF_FAIL = 0.2;
+const SHARE_OF_PUSH = 0.2;
 /** So many are sent twice at the same moment. */
 const SHARE_OF_DOUBLE = 0.05;
 
@@ -59,7 +60,7 @@ export function startSending(
   };
   const sendOne = async (index: number) => {
     const body = {
-      notification_type: 'email',
+      notification_type: seeded.next() < SHARE_OF_PUSH ? 'push' : 'email',
       user_id: seeded.pick(given.users),
       template_code: given.template,
       variables: { name: 'Ada' },
@@ -145,7 +146,8 @@ export async function prepare(herald: Herald): Promise<Given> {
     return String((await make('user', '/api/v1/users/', user))['id']);
   };
   const email = { subject: 'Hello {{ name }}', text: 'Hello {{ name }}', html: '<p>Hello {{ name }}</p>' };
-  const { code } = await make('template', '/api/v1/templates/', { code: 'faults/hello', email });
+  const push = { title: 'Hello {{ name }}', body: 'A message' };
+  const { code } = await make('template', '/api/v1/templates/', { code: 'faults/hello', email, push });
   const first = await makeUser(0);
   const others = await Promise.all(Array.from({ length: 19 }, (_, index) => makeUser(index + 1)));
   return { users: [first, ...others], template: String(code) };

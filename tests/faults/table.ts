@@ -57,13 +57,13 @@ export async function writeDocument(
 
 ${how}
 
-Every part is a process of its own: four services, two email workers, RabbitMQ, PostgreSQL, Redis, and a mail provider that keeps
-a ledger of what it was handed. A client sends at a steady rate and repeats a request with its \`request_id\` until it is
-accepted; a fifth of the sends ask for \`onAmbiguous: FAIL\`. Meanwhile the fault comes, and goes. The lease is 4 s, and the
+Every part is a process of its own: four services, two email workers, a push worker, RabbitMQ, PostgreSQL, Redis; and a provider of
+mail and push messages that keeps a ledger of what it was handed. A client sends at a steady rate and repeats a request with its
+\`request_id\` until it is accepted; a fifth of the sends are push messages, and a fifth ask for \`onAmbiguous: FAIL\`. Meanwhile the fault comes, and goes. The lease is 4 s, and the
 provider has 2 s to answer.
 
 A run is red when anything accepted was lost or never ended, when a status and the ledger disagree, when a status went backwards,
-when the feed has a gap, when anything is left over, or when a message was handed over more often than the fault excuses. What is
+when the feed has a gap, when anything is left over, when a message was handed over sooner than a provider's Retry-After, or more often than the fault excuses. What is
 excused is counted for each notification by itself: one more hand-over for each that the ledger saw open when its worker was killed
 or frozen, and for each that the provider took and never answered; with \`FAIL\`, none at all.
 

@@ -110,6 +110,11 @@ export async function judge(
     'handed over twice in spite of onAmbiguous FAIL',
     surplus.filter(({ extra, onAmbiguous }) => extra > 0 && onAmbiguous === 'fail').map(({ id }) => id),
   );
+  complain(
+    problems,
+    'handed over again sooner than the provider wanted',
+    rows.filter(({ id }) => wasHurried(entriesOf(id))).map(({ id }) => id),
+  );
   problems.push(...(await judgeFeed(herald, run, stored)), ...(await judgeRemains(herald)));
 
   const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0);
@@ -125,6 +130,14 @@ export async function judge(
     problems,
   };
 }
+
+/** Whether a hand-over began before an earlier refusal's Retry-After was over. */
+const wasHurried = (entries: Entry[]): boolean =>
+  entries.some(
+    ({ at, retryAfterSeconds = 0 }, place) =>
+      retryAfterSeconds > 0 &&
+      entries.slice(place + 1).some((later) => later.event === 'begun' && later.at < at + retryAfterSeconds * 1_000),
+  );
 
 /** Seen through the feed, no status goes backwards, and nothing is missing. */
 async function judgeFeed({ sql }: Herald, run: string, stored: Map<string, NotificationRow>): Promise<string[]> {
