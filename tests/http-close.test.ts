@@ -6,11 +6,11 @@ import { createHttpServer, listen } from '../platform/http.ts';
 import { createTestLogger } from './test-log.ts';
 import { until } from './until.ts';
 
-const GRACE_MS = 500;
+const GRACE_MS = 2_000;
 /** Far below the grace, and what Node would wait for a request's head (60 s) or an idle connection (65 s). */
-const AT_ONCE_MS = 300;
+const AT_ONCE_MS = 1_000;
 /** More than the system buffers for a client that does not read. */
-const LARGE = 32 * 1024 * 1024;
+const LARGE = 16 * 1024 * 1024;
 
 let app: FastifyInstance;
 let port: number;

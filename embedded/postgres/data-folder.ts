@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import { chmod, mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -71,7 +70,8 @@ async function runInitdb(
     encoding: 'utf8',
     ...(signal && { signal }),
   });
-  const isGone = once(running.child, 'close').catch(() => {});
+  // Not events.once: that ends with the error that the signal causes.
+  const isGone = new Promise((resolve) => running.child.once('close', resolve));
   await running.catch(async (cause: unknown) => {
     // When it is told to end it still removes what it made, and the next start works in the same place.
     await withDeadline(isGone, INITDB_END_MS, 'initdb does not end').catch(() => {});
