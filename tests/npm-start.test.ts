@@ -301,7 +301,10 @@ describe('npm start', { timeout: 90_000 }, () => {
     });
 
     const secrets = ['USER_SECRET', 'TEMPLATE_SECRET', 'NOTIFICATION_SECRET', 'ADMIN_API_KEY', 'WORKER_API_KEY'];
-    const given = Object.fromEntries(secrets.map((name) => [name, `the-${name.toLowerCase()}-of-this-story`]));
+    const given = {
+      ...Object.fromEntries(secrets.map((name) => [name, `the-${name.toLowerCase()}-of-this-story`])),
+      JWT_KEYS: 'story:the-signing-key-of-this-story-has-32-characters',
+    };
     const program = startProgram('npm', ['run', '--silent', 'start:gateway'], {
       cwd: pruned,
       env: { ...env, ...given, PORT: ports['GATEWAY_PORT'] },
