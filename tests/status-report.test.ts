@@ -139,15 +139,6 @@ describe('a faulty report', () => {
       'attempt.token',
     ],
     [
-      'with a pause that no database can keep',
-      {
-        notification_id: randomUUID(),
-        status: 'pending',
-        attempt: { token: 1, class: 'transient', retry_after_seconds: 2 ** 31 },
-      },
-      'attempt.retry_after_seconds',
-    ],
-    [
       'with a class there is not',
       { notification_id: randomUUID(), status: 'failed', attempt: { token: 1, class: 'soft' } },
       'attempt.class',

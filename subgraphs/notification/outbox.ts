@@ -46,7 +46,9 @@ export async function deletePublished(client: PoolClient, key: QueueKey, rows: O
       WITH published AS (DELETE FROM outbox WHERE id = ANY ($1::bigint[]) RETURNING id, notification_id)
       INSERT INTO timeline (notification_id, event)
       SELECT n.id, 'QUEUED' FROM published JOIN notification n ON n.id = published.notification_id
-      WHERE $2 <> 'failed' AND published.id = ANY ($3::bigint[])`,
+      WHERE $2 <> 'failed' AND published.id = ANY ($3::bigint[])
+      -- The timeline tells them in the order they went out.
+      ORDER BY array_position($3::bigint[], published.id)`,
     values: [rows.map(({ id }) => id), key, rows.flatMap(({ id, isWanted }) => (isWanted ? [id] : []))],
   });
 }

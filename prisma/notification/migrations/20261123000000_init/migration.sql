@@ -476,7 +476,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
       WHEN EXISTS (
         SELECT FROM suppression s WHERE s.type = n.type AND s.user_id = n.user_id
           AND (s.template_code IS NULL OR s.template_code = n.template_code)) THEN 'SUPPRESSED'
-      WHEN EXISTS (SELECT FROM erased_user e WHERE e.user_id = n.user_id)
+      WHEN EXISTS (SELECT FROM erased_user e WHERE e.user_id = n.user_id FOR KEY SHARE)
         OR NOT EXISTS (SELECT FROM content WHERE content.notification_id = n.id) THEN 'ERASED'
     END AS refused
     FROM notification n JOIN wanted ON wanted.id = n.id AND wanted.token = n.token
