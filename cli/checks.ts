@@ -25,7 +25,7 @@ export function createChecks(env: Env): Check[] {
     service('user service', env['USER_URL'] ?? 'http://127.0.0.1:8001'),
     service('template service', env['TEMPLATE_URL'] ?? 'http://127.0.0.1:8002'),
     service('notification service', env['NOTIFICATION_URL'] ?? 'http://127.0.0.1:8003'),
-    service('gateway', env['GATEWAY_URL'] ?? 'http://127.0.0.1:8000'),
+    service('gateway', gatewayOf(env)),
     ...of(env['ADMIN_API_KEY'], 'ADMIN_API_KEY at the gateway', (key) => checkAdminKey(gatewayOf(env), key)),
     ...of(env['WORKER_API_KEY'], 'WORKER_API_KEY at the gateway', (key) => checkWorkerKey(gatewayOf(env), key)),
     { name: 'PUBLIC_URL', run: () => checkPublicUrl(env['PUBLIC_URL'] ?? 'http://127.0.0.1:8000') },

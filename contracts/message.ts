@@ -30,6 +30,15 @@ export type PushTokenKind = (typeof PUSH_TOKEN_KINDS)[number];
 /** `token`: an FCM registration token, a PushSubscription as JSON, or a OneSignal subscription id. */
 export type PushToken = { id: string; kind: PushTokenKind; token: string };
 
+/** The devices that are not dead, of those that the user subgraph tells. */
+export const toLiveTokens = (
+  tokens: { id: string; kind: string; token: string; deadAt: string | null }[],
+): PushToken[] =>
+  tokens
+    .filter(({ deadAt }) => deadAt === null)
+    // The graph spells kinds in upper case.
+    .map(({ id, kind, token }) => ({ id, kind: kind.toLowerCase() as PushTokenKind, token }));
+
 export type Message = EmailMessage | PushMessage;
 
 /** A push message to one of its devices. */

@@ -21,6 +21,10 @@ export const MAX_PROVIDER_MESSAGE_ID = 1_000;
 /** The longest that a provider may put off a next try. */
 export const MAX_RETRY_AFTER_SECONDS = 24 * 3_600;
 
+/** What a provider asked for, as a report may say it. */
+export const toRetryAfter = (seconds: number): number =>
+  Math.min(Math.max(0, Math.ceil(seconds)), MAX_RETRY_AFTER_SECONDS);
+
 export const STATUSES = ['pending', 'delivered', 'failed'] as const;
 export type Status = (typeof STATUSES)[number];
 

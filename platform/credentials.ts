@@ -28,9 +28,12 @@ export type Authenticate = ReturnType<typeof createAuthenticator>;
 
 export function readCredential(headers: Record<string, string | string[] | undefined>): string | null {
   const { authorization, 'x-api-key': apiKey } = headers;
-  if (typeof authorization === 'string') return /^Bearer +(\S+)$/i.exec(authorization)?.[1] ?? null;
+  if (typeof authorization === 'string') return readBearer(authorization);
   return typeof apiKey === 'string' && apiKey !== '' ? apiKey : null;
 }
 
+/** The credential in an `Authorization: Bearer …` header; null when it is none. */
+export const readBearer = (authorization: string): string | null => /^Bearer +(\S+)$/i.exec(authorization)?.[1] ?? null;
+
 /** Equal lengths for timingSafeEqual. */
-const digestOf = (text: string) => createHash('sha256').update(text).digest();
+export const digestOf = (text: string) => createHash('sha256').update(text).digest();

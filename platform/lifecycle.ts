@@ -53,11 +53,15 @@ export async function withDeadline<T>(
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
-/** Gives up waiting, though not the work, when the signal comes. @throws its reason */
-export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/**
+ * Gives up waiting, though not the work, when the signal comes.
+ * @param instead what it comes to then
+ * @throws the signal's reason when there is nothing else to come to
+ */
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined, instead?: () => T): Promise<T> {
   if (signal === undefined) return work;
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason as Error);
+    const abort = () => (instead === undefined ? reject(signal.reason as Error) : resolve(instead()));
     if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));

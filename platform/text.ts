@@ -66,6 +66,9 @@ export const toStorable = (text: string, max = Infinity) =>
 
 export const isUuid = (text: string) => UUID.test(text);
 
+/** A UUID of its 32 hexadecimal digits. */
+export const toUuid = (hex: string) => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+
 function faultOfLength(text: string, max: number): string | null {
   if (Buffer.byteLength(text) > max) return `must be at most ${max} bytes`;
   return text.isWellFormed() ? null : 'must be valid Unicode';

@@ -1,4 +1,4 @@
-import type { OutcomeClass, TargetResult } from '../contracts/report.ts';
+import { MAX_PROVIDER_MESSAGE_ID, toRetryAfter, type OutcomeClass, type TargetResult } from '../contracts/report.ts';
 import { toStorable } from '../platform/text.ts';
 import type { SendOutcome } from './provider.ts';
 
@@ -7,9 +7,7 @@ export type TargetOutcome =
   SendOutcome | { class: 'not_sent'; reason: string; retryAfterSeconds?: undefined; providerMessageId?: undefined };
 
 /** Below the limits of a status report (contracts/report.ts): one that breaks them is refused together with its whole batch. */
-const MAX_RETRY_AFTER_SECONDS = 24 * 60 * 60;
 const MAX_REASON = 8_000;
-const MAX_MESSAGE_ID = 1_000;
 const MAX_TARGET = 320;
 
 /** What a provider made of a message, within what can be kept: it may have been told anything. */
@@ -19,8 +17,8 @@ export function toTargetOutcome(outcome: TargetOutcome): TargetOutcome {
   return {
     ...outcome,
     ...(reason !== undefined && { reason: reason.slice(0, MAX_REASON) }),
-    ...(wait !== undefined && { retryAfterSeconds: Math.min(Math.max(0, Math.ceil(wait)), MAX_RETRY_AFTER_SECONDS) }),
-    ...(providerMessageId !== undefined && { providerMessageId: providerMessageId.slice(0, MAX_MESSAGE_ID) }),
+    ...(wait !== undefined && { retryAfterSeconds: toRetryAfter(wait) }),
+    ...(providerMessageId !== undefined && { providerMessageId: providerMessageId.slice(0, MAX_PROVIDER_MESSAGE_ID) }),
   };
 }
 

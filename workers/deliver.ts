@@ -1,6 +1,6 @@
 import type { FailureReason } from '../contracts/failure-reason.ts';
 import type { Message } from '../contracts/message.ts';
-import type { OutcomeClass, TargetResult } from '../contracts/report.ts';
+import { MAX_PROVIDER_MESSAGE_ID, MAX_REASON, type OutcomeClass, type TargetResult } from '../contracts/report.ts';
 import type { Logger } from '../platform/logger.ts';
 import { toStorable } from '../platform/text.ts';
 import type { GuardedProvider } from './breaker.ts';
@@ -228,9 +228,9 @@ function toEnded(
   return {
     provider,
     class: whole.class,
-    reason: toText(whole.reason, REASON_LENGTH),
+    reason: toText(whole.reason, MAX_REASON),
     retry_after_seconds: whole.retryAfterSeconds ?? null,
-    provider_message_id: toText(providerMessageId, MESSAGE_ID_LENGTH),
+    provider_message_id: toText(providerMessageId, MAX_PROVIDER_MESSAGE_ID),
     results: toResults(sent),
   };
 }
@@ -239,7 +239,7 @@ function toOutcome(outcomes: ReadonlyMap<string, TargetOutcome>, last: EndedAtte
   const whole = conclude(outcomes);
   return {
     class: whole.class,
-    reason: toText(whole.reason, REASON_LENGTH),
+    reason: toText(whole.reason, MAX_REASON),
     retryAfterSeconds: whole.retryAfterSeconds ?? null,
     provider: last?.provider ?? null,
     providerMessageId: last?.provider_message_id ?? null,
@@ -251,9 +251,6 @@ function toOutcome(outcomes: ReadonlyMap<string, TargetOutcome>, last: EndedAtte
 /** A provider may say anything, and as much as it likes; a report that is too long would be refused with all of its list. */
 const toText = (said: string | undefined, length: number): string | null =>
   said === undefined ? null : toStorable(said.slice(0, length));
-
-const REASON_LENGTH = 2_000;
-const MESSAGE_ID_LENGTH = 1_000;
 
 /** Preferences and addresses found longer ago are asked for again before a hand-over. */
 const FOUND_HOLDS_MS = 1_000;

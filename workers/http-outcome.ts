@@ -7,15 +7,14 @@ import { toReason } from './reason.ts';
  * @param classify what an answer of this provider says of the hand-over
  */
 export function toSendOutcome(result: Exchange, classify: (answer: Answer) => SendOutcome): SendOutcome {
-  switch (result.kind) {
-    case 'not_sent':
-      return { class: 'transient', reason: result.reason };
-    case 'unclear':
-      return { class: 'unknown', reason: result.reason };
-    case 'answered':
-      return { reason: toReason(result), ...classify(result) };
-  }
+  return result.kind === 'answered' ? { reason: toReason(result), ...classify(result) } : toUnanswered(result);
 }
+
+/** What became of a hand-over by HTTP that got no answer. */
+export const toUnanswered = ({ kind, reason }: Exclude<Exchange, { kind: 'answered' }>): SendOutcome => ({
+  class: kind === 'not_sent' ? 'transient' : 'unknown',
+  reason,
+});
 
 /**
  * What the status of an answer that did not accept says, where a provider means nothing else by it. A gateway's 502 or 504 may

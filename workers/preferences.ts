@@ -1,5 +1,5 @@
 import { cachedPreferencesSchema, preferencesKey } from '../contracts/preferences.ts';
-import type { PushToken } from '../contracts/message.ts';
+import { toLiveTokens, type PushToken } from '../contracts/message.ts';
 import { WORKER } from '../contracts/scopes.ts';
 import { createBatcher } from '../platform/batch.ts';
 import type { Cache } from '../platform/cache/cache.ts';
@@ -71,14 +71,7 @@ export function createPreferencesReader({
     /** Null when the user is gone. @throws ServiceUnavailable */
     async readContact(userId: string): Promise<Contact | null> {
       const user = await askUserService(userId);
-      return (
-        user && {
-          email: user.email,
-          pushTokens: user.pushTokens
-            .filter(({ deadAt }) => deadAt === null)
-            .map(({ id, kind, token }) => ({ id, kind: fromGraph(kind), token })),
-        }
-      );
+      return user && { email: user.email, pushTokens: toLiveTokens(user.pushTokens) };
     },
   };
 }
@@ -90,12 +83,9 @@ const ENTITIES = `
     }
   }`;
 
-/** The graph spells kinds in upper case. */
-const fromGraph = (kind: string) => kind.toLowerCase() as PushToken['kind'];
-
 type UserEntity = {
   email: string | null;
-  pushTokens: { id: string; kind: string; token: string; deadAt: string | null }[];
+  pushTokens: Parameters<typeof toLiveTokens>[0];
   contactVersion: number;
   preferences: { email: boolean; push: boolean };
 };

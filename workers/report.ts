@@ -5,8 +5,8 @@ import {
   MAX_REASON,
   MAX_REPORTS,
   MAX_REPORTS_BYTES,
-  MAX_RETRY_AFTER_SECONDS,
   toReportedStatus,
+  toRetryAfter,
   type StatusReport,
   type StatusReportAnswer,
 } from '../contracts/report.ts';
@@ -130,10 +130,7 @@ const sizeOf = (report: StatusReport) => Buffer.byteLength(JSON.stringify(report
 const cut = (outcome: Outcome): Outcome => ({
   ...outcome,
   reason: outcome.reason?.slice(0, MAX_REASON) ?? null,
-  retryAfterSeconds:
-    outcome.retryAfterSeconds === null
-      ? null
-      : Math.min(Math.max(0, Math.ceil(outcome.retryAfterSeconds)), MAX_RETRY_AFTER_SECONDS),
+  retryAfterSeconds: outcome.retryAfterSeconds === null ? null : toRetryAfter(outcome.retryAfterSeconds),
   providerMessageId: outcome.providerMessageId?.slice(0, MAX_PROVIDER_MESSAGE_ID) ?? null,
 });
 
@@ -157,7 +154,7 @@ const toKept = (claim: Claim, outcome: Outcome): KeptOutcome => ({
   token: claim.token,
   class: outcome.class,
   reason: outcome.reason,
-  retry_after_seconds: outcome.retryAfterSeconds === null ? null : outcome.retryAfterSeconds,
+  retry_after_seconds: outcome.retryAfterSeconds,
   provider_message_id: outcome.providerMessageId,
   results: outcome.results,
 });

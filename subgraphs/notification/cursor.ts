@@ -1,4 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { toUuid } from '../../platform/text.ts';
 
 /** A place in the feed: everything up to `seq` of this epoch was seen. */
 export type FeedPlace = { epoch: string; seq: number };
@@ -20,7 +21,7 @@ export function createCursors(secret: string) {
       if (bytes.length !== PAYLOAD_BYTES + MAC_BYTES) return null;
       const payload = bytes.subarray(0, PAYLOAD_BYTES);
       if (!timingSafeEqual(bytes.subarray(PAYLOAD_BYTES), macOf(payload))) return null;
-      const epoch = payload.toString('hex', 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+      const epoch = toUuid(payload.toString('hex', 0, 16));
       return { epoch, seq: Number(payload.readBigUInt64BE(16)) };
     },
   };

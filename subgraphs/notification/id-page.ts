@@ -1,4 +1,5 @@
 import { refuse, type Refusal } from '../../platform/refusal.ts';
+import { toUuid } from '../../platform/text.ts';
 
 const MAX_PAGE = 200;
 
@@ -42,5 +43,5 @@ const toCursor = (id: string): string => Buffer.from(id.replaceAll('-', ''), 'he
 /** Undefined when it is no cursor of ours. */
 function parseCursor(cursor: string): string | undefined {
   const hex = Buffer.from(cursor, 'base64url').toString('hex');
-  return hex.length === 32 ? hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5') : undefined;
+  return hex.length === 32 ? toUuid(hex) : undefined;
 }

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { PushToken, PushTokenKind } from '../../contracts/message.ts';
+import { toLiveTokens, type PushToken } from '../../contracts/message.ts';
 import { NOTIFICATION_SERVICE } from '../../contracts/scopes.ts';
 import { createBatcher } from '../../platform/batch.ts';
 import { ServiceUnavailable, type ServiceClient } from '../../platform/service-client.ts';
@@ -106,15 +106,12 @@ async function fetchVersion(templates: ServiceClient, asked: Asked, number: numb
 }
 
 type UserEntity = Omit<Recipient, 'pushTokens'> & {
-  pushTokens: { id: string; kind: string; token: string; deadAt: string | null }[];
+  pushTokens: Parameters<typeof toLiveTokens>[0];
 };
 
 const toRecipient = ({ pushTokens, ...user }: UserEntity): Recipient => ({
   ...user,
-  pushTokens: pushTokens
-    .filter(({ deadAt }) => deadAt === null)
-    // The graph spells kinds in upper case.
-    .map(({ id, kind, token }) => ({ id, kind: kind.toLowerCase() as PushTokenKind, token })),
+  pushTokens: toLiveTokens(pushTokens),
 });
 
 /** Several at a time, so that one slow answer does not hold up everybody behind it. */

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
-import { isUuid } from '../../platform/text.ts';
+import { isUuid, toUuid } from '../../platform/text.ts';
 
 /** Whose mails of which template a link ends. */
 export type Unsubscription = { userId: string; templateCode: string };
@@ -34,9 +34,7 @@ export function createUnsubscribeLinks(secret: string, publicUrl: string) {
       decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
       try {
         const plain = Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
-        const userId = plain
-          .toString('hex', 0, UUID_BYTES)
-          .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+        const userId = toUuid(plain.toString('hex', 0, UUID_BYTES));
         return isUuid(userId) ? { userId, templateCode: plain.toString('utf8', UUID_BYTES) } : null;
       } catch {
         return null;

@@ -4,7 +4,7 @@ import { createTransport, type PluginFunction } from 'nodemailer';
 import type { EmailMessage } from '../../contracts/message.ts';
 import type { SendContext, SendOutcome } from '../provider.ts';
 import { withoutSecrets } from '../reason.ts';
-import { untilAborted } from '../until-aborted.ts';
+import { untilAborted } from '../../platform/lifecycle.ts';
 import { classifySmtpError } from './classify-smtp-error.ts';
 import { faultOfHeaders, toAsciiMailbox, toListHeaders, toMessageId, type Mailbox } from './mail-headers.ts';
 import { mustUseTls } from './must-use-tls.ts';

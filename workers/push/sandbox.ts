@@ -1,6 +1,7 @@
 import { PUSH_TOKEN_KINDS, type DeviceMessage } from '../../contracts/message.ts';
 import type { Logger } from '../../platform/logger.ts';
 import { createAgent, exchange } from '../exchange.ts';
+import { toUnanswered } from '../http-outcome.ts';
 import type { Provider } from '../provider.ts';
 import { toReason } from '../reason.ts';
 
@@ -30,16 +31,10 @@ export const createSandboxProvider = ({
         body: JSON.stringify({ notificationId, tokens: [token.token], ...content }),
       };
       const result = await exchange(agent, request, signal);
-      switch (result.kind) {
-        case 'not_sent':
-          return { class: 'transient', reason: result.reason };
-        case 'unclear':
-          return { class: 'unknown', reason: result.reason };
-        case 'answered':
-          return result.status < 300
-            ? { class: 'accepted', providerMessageId: notificationId }
-            : { class: 'transient', reason: toReason(result) };
-      }
+      if (result.kind !== 'answered') return toUnanswered(result);
+      return result.status < 300
+        ? { class: 'accepted', providerMessageId: notificationId }
+        : { class: 'transient', reason: toReason(result) };
     },
     async check(signal) {
       if (recordUrl === null) return;

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { DeviceMessage } from '../../contracts/message.ts';
 import { faultOfPayload, toWebPushPayload } from '../../contracts/push-payload.ts';
 import { createAgent, exchange, type Answer, type HttpRequest } from '../exchange.ts';
-import { parseRetryAfter } from '../http-outcome.ts';
+import { parseRetryAfter, toUnanswered } from '../http-outcome.ts';
 import type { Provider, SendOutcome } from '../provider.ts';
 import { toReason, withoutSecrets } from '../reason.ts';
 import { toTopic, toTtlSeconds } from './delivery-options.ts';
@@ -61,7 +61,7 @@ export function createWebPushProvider(
       if ('class' in request) return request;
       const deadline = AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]);
       const answer = await exchange(agent, request, deadline);
-      const outcome = answer.kind === 'answered' ? classifyAnswer(answer) : toFailure(answer);
+      const outcome = answer.kind === 'answered' ? classifyAnswer(answer) : toUnanswered(answer);
 
       const [, signature = ''] = /t=([^,]+)/.exec(request.headers.Authorization ?? '') ?? [];
       return withoutSecrets(judge(outcome, request.url), [options.privateKey, signature]);
@@ -136,9 +136,6 @@ function classifyAnswer(answer: Answer): SendOutcome {
       return { class: 'unknown', reason };
   }
 }
-
-const toFailure = ({ kind, reason }: { kind: 'not_sent' | 'unclear'; reason: string }): SendOutcome =>
-  kind === 'not_sent' ? { class: 'transient', reason } : { class: 'unknown', reason };
 
 /** Says in a sentence why nothing can be signed with these; null when they are fine. */
 function faultOfKeys({ subject, publicKey, privateKey }: VapidKeys): string | null {
