@@ -217,50 +217,37 @@ describe('after the end', () => {
 });
 
 describe('whatever a provider said', () => {
+  /** Reports on one, in a list with another that was delivered; both must be taken. @returns the id of the first */
+  const reportBesidePlain = async (status: string, attempt: object): Promise<string> => {
+    const [odd, plain] = [await givenPending(), await givenPending()];
+    const list = [
+      { notification_id: odd, status, attempt: { token: await begin(herald, odd), ...attempt } },
+      {
+        notification_id: plain,
+        status: 'delivered',
+        attempt: { token: await begin(herald, plain), class: 'accepted' },
+      },
+    ];
+    const key = { authorization: `Bearer ${herald.workerApiKey}` };
+    const answer = await herald.rest('POST', '/api/v1/email/status/', list, key);
+    expect(answer).toMatchObject({ status: 200, body: [{ code: 200 }, { code: 200 }] });
+    expect((await read(plain)).status).toBe('delivered');
+    return odd;
+  };
+
   test.each([
     ['NUL', 'a\0b'],
     ['half a character', 'a\ud800'],
     ['10,000 characters', 'ä'.repeat(10_000)],
   ])('with %s in it, is taken, and takes no other report of its list along', async (_, reason) => {
-    const [odd, plain] = [await givenPending(), await givenPending()];
-    const list = [
-      {
-        notification_id: odd,
-        status: 'failed',
-        attempt: { token: await begin(herald, odd), class: 'permanent', reason },
-      },
-      {
-        notification_id: plain,
-        status: 'delivered',
-        attempt: { token: await begin(herald, plain), class: 'accepted' },
-      },
-    ];
-    const key = { authorization: `Bearer ${herald.workerApiKey}` };
-    const answer = await herald.rest('POST', '/api/v1/email/status/', list, key);
-    expect(answer).toMatchObject({ status: 200, body: [{ code: 200 }, { code: 200 }] });
+    const odd = await reportBesidePlain('failed', { class: 'permanent', reason });
     expect((await read(odd)).status).toBe('failed');
-    expect((await read(plain)).status).toBe('delivered');
     const kept = 'SELECT length(reason)::integer AS length FROM attempt WHERE notification_id = $1';
     expect(await herald.sql('notification', kept, [odd])).toEqual([{ length: Math.min(reason.length, 2_000) }]);
   });
 
   test('a provider puts off the next try for a day at most, whatever number it names', async () => {
-    const [endless, plain] = [await givenPending(), await givenPending()];
-    const list = [
-      {
-        notification_id: endless,
-        status: 'pending',
-        attempt: { token: await begin(herald, endless), class: 'transient', retry_after_seconds: 1e12 },
-      },
-      {
-        notification_id: plain,
-        status: 'delivered',
-        attempt: { token: await begin(herald, plain), class: 'accepted' },
-      },
-    ];
-    const key = { authorization: `Bearer ${herald.workerApiKey}` };
-    const answer = await herald.rest('POST', '/api/v1/email/status/', list, key);
-    expect(answer).toMatchObject({ status: 200, body: [{ code: 200 }, { code: 200 }] });
+    const endless = await reportBesidePlain('pending', { class: 'transient', retry_after_seconds: 1e12 });
     const due = `SELECT round(extract(epoch FROM due_at - updated_at))::integer AS seconds FROM notification WHERE id = $1`;
     expect(await herald.sql('notification', due, [endless])).toEqual([{ seconds: 86_400 }]);
   });
