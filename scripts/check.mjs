@@ -11,6 +11,7 @@ const parts = [
   { name: 'types', command: 'tsc' },
   { name: 'format', command: 'prettier --check --log-level warn .', mend: 'npm run format' },
   { name: 'types of GraphiQL', command: 'tsc -p gateway/graphiql' },
+  { name: 'schema lint', command: 'eslint -c schema-lint.config.js "subgraphs/*/schema.graphql"' },
   { name: 'supergraph', command: 'node gateway/federation/compose.ts --check', mend: 'npm run compose' },
 ];
 
