@@ -9,7 +9,12 @@ const subgraphs = ['user', 'template', 'notification'].filter((name) => existsSy
 
 /** Parent types of resolvers, where they differ from the schema's: `{ notification: { Notification: '../store.ts#NotificationRow' } }`. */
 const mappers: Record<string, Record<string, string>> = {
-  user: { User: '../store.ts#UserRow', PushToken: '../store.ts#PushTokenRow' },
+  user: {
+    User: '../store.ts#UserRow',
+    PushToken: '../store.ts#PushTokenRow',
+    ApiKey: '../api-key-store.ts#ApiKeyRow',
+    Credential: '../api-key-store.ts#CredentialRow',
+  },
   template: {
     Template: '../store.ts#TemplateRow',
     TemplateVersion: '../store.ts#VersionRow',

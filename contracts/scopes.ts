@@ -1,15 +1,23 @@
-/** What a credential may do. A field of the graph that needs one checks it with `requireScope`. */
-export const SCOPES = [
+/** What the key of a client may be allowed to do. A field of the graph that needs one says so. */
+export const CLIENT_SCOPES = [
   'users:read',
   'users:write',
-  'users:bury-tokens',
   'templates:read',
   'templates:write',
   'notifications:read',
   'notifications:send',
   'notifications:manage',
-  'notifications:erase',
+  'suppressions:manage',
   'status:report',
+] as const;
+
+/** And what only the admin, or processes of ours, may. */
+export const SCOPES = [
+  ...CLIENT_SCOPES,
+  'keys:manage',
+  'keys:verify',
+  'users:bury-tokens',
+  'notifications:erase',
   'feedback:report',
 ] as const;
 
@@ -17,6 +25,21 @@ export type Scope = (typeof SCOPES)[number];
 
 /** The client behind ADMIN_API_KEY: every scope. */
 export const ADMIN = { kind: 'admin', id: 'admin', scopes: SCOPES } as const;
+
+/** No client may be called like somebody of ours. */
+export const RESERVED_CLIENT_IDS: readonly string[] = [
+  'admin',
+  'worker',
+  'anonymous',
+  'user',
+  'gateway',
+  'notification',
+  'template',
+];
+
+/** A client, by one of its keys. */
+export const toClientViewer = ({ id, clientId, scopes }: { id: string; clientId: string; scopes: string[] }) =>
+  ({ kind: 'client', id: clientId, keyId: id, scopes }) as const;
 
 /** A user with an access token: what is theirs, and nothing else. */
 export const toUserViewer = (id: string) =>
@@ -31,8 +54,11 @@ export const WORKER = { kind: 'worker', id: 'worker', scopes: ['status:report', 
 /** The user service, when it tells that a user was deleted. */
 export const USER_SERVICE = { kind: 'service', id: 'user', scopes: ['notifications:erase'] } as const;
 
-/** The gateway, when it passes on what providers and recipients tell it at its open doors. */
-export const GATEWAY_SERVICE = { kind: 'service', id: 'gateway', scopes: ['feedback:report'] } as const;
+/** The gateway, when it passes on what providers and recipients tell it at its open doors, and asks whose a key is. */
+export const GATEWAY_SERVICE = { kind: 'service', id: 'gateway', scopes: ['feedback:report', 'keys:verify'] } as const;
+
+/** The template service, when it asks whose a key is. */
+export const TEMPLATE_SERVICE = { kind: 'service', id: 'template', scopes: ['keys:verify'] } as const;
 
 /** The notification subgraph, when it asks the user and the template subgraph. */
 export const NOTIFICATION_SERVICE = {

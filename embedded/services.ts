@@ -115,6 +115,8 @@ export async function startServices(
           port: ports.TEMPLATE_PORT,
           databaseUrl: databaseUrlOf('template'),
           secret: secrets.templateSecret,
+          userUrl: at(ports.USER_PORT),
+          userSecret: secrets.userSecret,
         },
         { log: createLog('template') },
       ),

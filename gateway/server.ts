@@ -9,7 +9,7 @@ import {
 import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ANONYMOUS } from '../contracts/scopes.ts';
-import { createHttpServer, listen, registerHealth } from '../platform/http.ts';
+import { createHttpServer, listen, registerHealth, SERVICE_AWAY } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { readCredential, type Authenticate } from '../platform/credentials.ts';
@@ -19,7 +19,7 @@ import { refuseTooDeep } from '../platform/json-depth.ts';
 import { sendProblem } from '../platform/problem.ts';
 import { toGraphQLError } from '../platform/refusal.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
-import { createServiceClient, type ServiceClient } from '../platform/service-client.ts';
+import { createServiceClient, ServiceUnavailable, type ServiceClient } from '../platform/service-client.ts';
 import type { SignedContext, Viewer } from '../platform/trust.ts';
 import { createAuth } from './auth.ts';
 import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
@@ -81,7 +81,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     started.onStop('the GraphQL server', () => apollo.stop());
 
     const app = createHttpServer(log, { closeGraceMs: overrides.closeGraceMs ?? CLOSE_GRACE_MS });
-    const authenticate = createAuth(config);
+    const authenticate = createAuth(config, clients.user);
     const refuseNew = registerIntake(app, authenticate);
     registerHealth(
       app,
@@ -112,7 +112,8 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       // Who shows no credential learns nothing of what is wrong with the body.
       errorHandler: (error, request, reply) => {
         if (viewers.has(request)) throw error;
-        void refuseAnonymous(reply);
+        if (error instanceof ServiceUnavailable) void refuseUnknowable(reply);
+        else void refuseAnonymous(reply);
       },
       onSend: async (request, reply, payload) => addRequestId(payload, request, reply),
       handler: fastifyApolloHandler(apollo, {
@@ -209,9 +210,21 @@ const refuseAnonymous = (reply: FastifyReply) =>
     code: 'UNAUTHENTICATED',
   });
 
+/** Nobody can say whose key it is. */
+const refuseUnknowable = (reply: FastifyReply) => {
+  const { code, detail, retryAfterSeconds } = SERVICE_AWAY;
+  return sendGraphqlError(reply.code(503).header('retry-after', retryAfterSeconds), {
+    message: detail,
+    code,
+    retryAfterSeconds,
+  });
+};
+
 /** GraphQL's error shape, because a GraphQL client reads it. */
-const sendGraphqlError = (reply: FastifyReply, { message, ...extensions }: { message: string; code: string }) =>
-  reply.send({ errors: [{ message, extensions: { ...extensions, requestId: reply.request.id } }] });
+const sendGraphqlError = (
+  reply: FastifyReply,
+  { message, ...extensions }: { message: string; code: string; retryAfterSeconds?: number },
+) => reply.send({ errors: [{ message, extensions: { ...extensions, requestId: reply.request.id } }] });
 
 async function ping(url: string): Promise<void> {
   const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(1_000) });

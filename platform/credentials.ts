@@ -1,26 +1,35 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
+import { digestOfKey, looksLikeApiKey } from './api-key.ts';
 import { looksLikeToken } from './tokens.ts';
 import type { Viewer } from './trust.ts';
 
 /** A credential known to this process, and who it stands for. */
 export type LocalKey = { key: string; viewer: Viewer };
 
+type FindViewer = (credential: string) => Promise<Viewer | null>;
+
 /**
  * Turns a request's credential (`Authorization: Bearer …` or `X-API-Key`) into a viewer; null when there is none or it is
- * not known.
- * @param verifyToken says whose access token it is
+ * not known. Rejects when nobody can say.
+ * @param others.findKey says whose key it is, of those that are not known here
+ * @param others.verifyToken says whose access token it is
  */
 export const createAuthenticator = (
   keys: LocalKey[],
-  verifyToken: (token: string) => Promise<Viewer | null> = async () => null,
+  {
+    findKey = async () => null,
+    verifyToken = async () => null,
+  }: { findKey?: FindViewer; verifyToken?: FindViewer } = {},
 ) => {
-  const digests = keys.map(({ key, viewer }) => ({ digest: digestOf(key), viewer }));
+  const digests = keys.map(({ key, viewer }) => ({ digest: digestOfKey(key), viewer }));
   return async (headers: Record<string, string | string[] | undefined>): Promise<Viewer | null> => {
     const credential = readCredential(headers);
     if (credential === null) return null;
-    const digest = digestOf(credential);
+    const digest = digestOfKey(credential);
     const key = digests.find((known) => timingSafeEqual(known.digest, digest));
-    return key?.viewer ?? (looksLikeToken(credential) ? verifyToken(credential) : null);
+    if (key !== undefined) return key.viewer;
+    if (looksLikeApiKey(credential)) return findKey(credential);
+    return looksLikeToken(credential) ? verifyToken(credential) : null;
   };
 };
 
@@ -34,6 +43,3 @@ export function readCredential(headers: Record<string, string | string[] | undef
 
 /** The credential in an `Authorization: Bearer …` header; null when it is none. */
 export const readBearer = (authorization: string): string | null => /^Bearer +(\S+)$/i.exec(authorization)?.[1] ?? null;
-
-/** Equal lengths for timingSafeEqual. */
-export const digestOf = (text: string) => createHash('sha256').update(text).digest();

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import fastify, { LogController, type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify';
 import { registerClose } from './http-close.ts';
 import type { Logger } from './logger.ts';
+import { ServiceUnavailable } from './service-client.ts';
 import { sendProblem, type ProblemInput } from './problem.ts';
 
 /** Longer than any client of ours keeps an idle connection, so that we are never the one to close it under a request. */
@@ -103,6 +104,13 @@ async function runCheck(check: () => Promise<unknown>) {
   };
 }
 
+/** What a caller is told when another process of ours is needed to answer and can't be asked. */
+export const SERVICE_AWAY = {
+  code: 'UNAVAILABLE',
+  detail: 'a service that this needs is away; nothing was done, repeat the request in a moment',
+  retryAfterSeconds: 2,
+};
+
 const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;
 
 const readRequestId = (given: string | string[] | undefined): string =>
@@ -111,6 +119,7 @@ const readRequestId = (given: string | string[] | undefined): string =>
 const pathOf = (url: string) => url.split('?', 1)[0] ?? url;
 
 function toProblem(error: FastifyError): ProblemInput {
+  if (error instanceof ServiceUnavailable) return SERVICE_AWAY;
   switch (error.code) {
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
       return { code: 'BAD_USER_INPUT', detail: 'the body is empty: send a JSON object' };

@@ -5,6 +5,8 @@ export type Viewer = {
   kind: 'admin' | 'client' | 'user' | 'worker' | 'service' | 'anonymous';
   /** The client's, user's or process's id. */
   id: string;
+  /** Of the key that a client showed. */
+  keyId?: string;
   scopes: readonly string[];
 };
 

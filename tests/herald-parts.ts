@@ -106,7 +106,14 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
       ),
     template: (port) =>
       startTemplate(
-        { ...common, port, databaseUrl: databases.urlOf('template'), secret: secrets.template },
+        {
+          ...common,
+          port,
+          databaseUrl: databases.urlOf('template'),
+          secret: secrets.template,
+          userUrl: urlOf('user'),
+          userSecret: secrets.user,
+        },
         { log: createTestLogger('template') },
       ),
     notification: (port) =>

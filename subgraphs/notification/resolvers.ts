@@ -80,7 +80,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         return store.findProviders();
       },
       suppressions: async (_, { first, after, ...filter }, { viewer }) => {
-        requireScope(viewer, 'notifications:manage');
+        requireScope(viewer, 'suppressions:manage');
         return orThrow(await findSuppressions(store, filter, { first, after }));
       },
       isUnsubscribeToken: (_, { token }, { viewer }) => {
@@ -168,11 +168,11 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         return { discarded: (await discardNotifications(pool, ids, reason, viewer)).length, hasMore };
       },
       suppress: async (_, { input }, { viewer }) => {
-        requireScope(viewer, 'notifications:manage');
+        requireScope(viewer, 'suppressions:manage');
         return orThrow(await suppress(store, input, viewer));
       },
       unsuppress: (_, { id }, { viewer }) => {
-        requireScope(viewer, 'notifications:manage');
+        requireScope(viewer, 'suppressions:manage');
         return isUuid(id) ? store.deleteSuppression(id) : false;
       },
       eraseUser: (_, { userId }, { viewer }) => {

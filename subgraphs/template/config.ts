@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { logLevel, parseEnv, port, secret, url, type Env } from '../../platform/env.ts';
+import { logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
 
 /** The template service's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -11,6 +11,8 @@ export const readConfig = (env: Env = process.env) => {
         'the URL of templates_db, postgresql://user:password@host:5432/templates_db',
       ),
       TEMPLATE_SECRET: secret('what callers of this service sign with'),
+      USER_URL: serviceUrl('http://127.0.0.1:8001'),
+      USER_SECRET: secret('what the user service expects requests to be signed with'),
       ADMIN_API_KEY: secret("the admin's key"),
       LOG_LEVEL: logLevel,
     },
@@ -21,6 +23,8 @@ export const readConfig = (env: Env = process.env) => {
     port: vars.PORT,
     databaseUrl: vars.TEMPLATES_DATABASE_URL,
     secret: vars.TEMPLATE_SECRET,
+    userUrl: vars.USER_URL,
+    userSecret: vars.USER_SECRET,
     adminApiKey: vars.ADMIN_API_KEY,
     logLevel: vars.LOG_LEVEL,
   };

@@ -1,13 +1,18 @@
-import { ADMIN } from '../../contracts/scopes.ts';
+import { ADMIN, TEMPLATE_SERVICE, toClientViewer } from '../../contracts/scopes.ts';
 import { createAuthenticator } from '../../platform/credentials.ts';
+import { createRemoteKeyLookup } from '../../platform/key-lookup.ts';
 import { startAll } from '../../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../../platform/logger.ts';
 import { createPool } from '../../platform/postgres.ts';
+import { createServiceClient } from '../../platform/service-client.ts';
 import { serveSubgraph } from '../serve.ts';
 import type { TemplateConfig } from './config.ts';
 import { createResolvers } from './resolvers.ts';
 import { createRoutes } from './rest.ts';
 import { createStore } from './store.ts';
+
+/** To say whose a key is. */
+const USER_TIMEOUT_MS = 2_000;
 
 /** Starts the template service (8002): templates_db, GraphQL and REST. */
 export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger } = {}) =>
@@ -17,6 +22,15 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
     started.onStop('templates_db', () => pool.end());
     const store = createStore(pool);
     started.onStop('the Prisma client', () => store.stop());
+    const users = started.add(
+      'the user client',
+      createServiceClient({
+        url: config.userUrl,
+        caller: 'template',
+        secret: config.userSecret,
+        timeoutMs: USER_TIMEOUT_MS,
+      }),
+    );
     const server = await serveSubgraph({
       name: 'template',
       host: config.host,
@@ -25,7 +39,12 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
       resolvers: createResolvers({ store }),
       log,
       checks: { postgres: () => pool.query('SELECT 1') },
-      rest: { routes: createRoutes(), authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }]) },
+      rest: {
+        routes: createRoutes(),
+        authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }], {
+          findKey: createRemoteKeyLookup(users, TEMPLATE_SERVICE, toClientViewer),
+        }),
+      },
     });
     started.add('the server', server);
     log.info({ port: server.port }, 'the template service is up');

@@ -3,6 +3,8 @@ import { orThrow, refuse, toGraphQLError } from '../../platform/refusal.ts';
 import { requireScope } from '../../platform/require-scope.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { PreferencesCache } from './cache-preferences.ts';
+import type { ApiKeyStore } from './api-key-store.ts';
+import { createApiKey, findApiKeys, revokeApiKey } from './api-keys.ts';
 import { addPushToken } from './add-push-token.ts';
 import { createUser } from './create-user.ts';
 import { findUsers } from './find-users.ts';
@@ -13,9 +15,15 @@ import type { UserStore } from './store.ts';
 import { updateUser } from './update-user.ts';
 
 /** `onDeleted` is called after the commit of a deletion: others must be told. */
-type UserDependencies = { store: UserStore; preferences: PreferencesCache; sessions: Sessions; onDeleted: () => void };
+type UserDependencies = {
+  store: UserStore;
+  keys: ApiKeyStore;
+  preferences: PreferencesCache;
+  sessions: Sessions;
+  onDeleted: () => void;
+};
 
-export const createResolvers = ({ store, preferences, sessions, onDeleted }: UserDependencies): Resolvers => ({
+export const createResolvers = ({ store, keys, preferences, sessions, onDeleted }: UserDependencies): Resolvers => ({
   DateTime: DateTimeResolver,
   Query: {
     user: (_, { id }, { viewer }) => {
@@ -27,8 +35,24 @@ export const createResolvers = ({ store, preferences, sessions, onDeleted }: Use
       requireScopeOverAll(viewer, 'users:read');
       return orThrow(await findUsers(store, search ?? null, asked));
     },
+    apiKeys: async (_, { clientId, ...asked }, { viewer }) => {
+      requireScope(viewer, 'keys:manage');
+      return orThrow(await findApiKeys(keys, clientId ?? null, asked));
+    },
+    credentials: (_, { digests }, { viewer }) => {
+      requireScope(viewer, 'keys:verify');
+      return Promise.all(digests.map((digest) => keys.findCredential(digest)));
+    },
   },
   Mutation: {
+    createApiKey: async (_, { input }, { viewer }) => {
+      requireScope(viewer, 'keys:manage');
+      return orThrow(await createApiKey(keys, input, viewer));
+    },
+    revokeApiKey: async (_, { id }, { viewer }) => {
+      requireScope(viewer, 'keys:manage');
+      return orThrow(await revokeApiKey(keys, id, viewer));
+    },
     createUser: async (_, { input }, { viewer }) => {
       requireScopeOverAll(viewer, 'users:write');
       return orThrow(await createUser(store, input));

@@ -1,12 +1,15 @@
-import { ADMIN } from '../../contracts/scopes.ts';
+import { ADMIN, toClientViewer, toUserViewer } from '../../contracts/scopes.ts';
 import type { Cache } from '../../platform/cache/cache.ts';
 import { createRedisCache } from '../../platform/cache/redis.ts';
 import { createAuthenticator } from '../../platform/credentials.ts';
+import { createKeyLookup } from '../../platform/key-lookup.ts';
 import { createPool } from '../../platform/postgres.ts';
 import { startAll } from '../../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../../platform/logger.ts';
+import { createTokenVerifier } from '../../platform/tokens.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
 import { serveSubgraph } from '../serve.ts';
+import { createApiKeyStore } from './api-key-store.ts';
 import { createPreferencesCache } from './cache-preferences.ts';
 import type { UserConfig } from './config.ts';
 import { createResolvers } from './resolvers.ts';
@@ -28,6 +31,11 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
 
     const store = createStore(pool);
     started.onStop('the Prisma client', () => store.stop());
+    const keys = createApiKeyStore(pool);
+    const toViewer = async (digest: string) => {
+      const credential = await keys.findCredential(digest);
+      return credential && toClientViewer(credential);
+    };
     const preferences = createPreferencesCache(cache, config.cachePrefix, log);
     const notifications = started.add(
       'the notification client',
@@ -40,15 +48,25 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
     );
     const others = started.add('the outbox', startTellingOthers({ store, preferences, notifications, log }));
     const sessions = createSessions(store, config.jwtKeys, config.session);
+    const verify = createTokenVerifier(config.jwtKeys);
     const server = await serveSubgraph({
       name: 'user',
       host: config.host,
       port: config.port,
       secret: config.secret,
-      resolvers: createResolvers({ store, preferences, sessions, onDeleted: others.wake }),
+      resolvers: createResolvers({ store, keys, preferences, sessions, onDeleted: others.wake }),
       log,
       checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },
-      rest: { routes: createRoutes(), authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }]) },
+      rest: {
+        routes: createRoutes(),
+        authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }], {
+          findKey: createKeyLookup((digests) => Promise.all(digests.map(toViewer))),
+          verifyToken: async (token) => {
+            const valid = await verify(token);
+            return valid && toUserViewer(valid.subject);
+          },
+        }),
+      },
     });
     started.add('the server', server);
     log.info({ port: server.port }, 'the user service is up');

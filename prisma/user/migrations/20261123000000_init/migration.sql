@@ -61,3 +61,23 @@ CREATE TABLE "user_outbox" (
 );
 
 CREATE INDEX "user_outbox_due_at_idx" ON "user_outbox"("due_at");
+
+CREATE TABLE "api_key" (
+  "id" UUID NOT NULL,
+  "client_id" TEXT NOT NULL,
+  "name" TEXT NOT NULL,
+  "prefix" TEXT NOT NULL,
+  "hash" BYTEA NOT NULL,
+  "scopes" TEXT[],
+  "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  "created_by" TEXT NOT NULL,
+  "expires_at" TIMESTAMPTZ(3),
+  "last_used_at" TIMESTAMPTZ(3),
+  "revoked_at" TIMESTAMPTZ(3),
+  "revoked_by" TEXT,
+  CONSTRAINT "api_key_pkey" PRIMARY KEY ("id")
+);
+
+CREATE UNIQUE INDEX "api_key_prefix_key" ON "api_key"("prefix");
+CREATE UNIQUE INDEX "api_key_hash_key" ON "api_key"("hash");
+CREATE INDEX "api_key_client_id_id_idx" ON "api_key"("client_id", "id");
