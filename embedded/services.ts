@@ -79,6 +79,7 @@ export async function startServices(
     logLevel: config.logLevel,
     adminApiKey,
     cachePrefix: '',
+    rates: { clientPerMinute: 6_000, userPerMinute: 600, addressPerMinute: 120 },
     redisUrl: '',
     amqpUrl: '',
     amqpPrefix: '',

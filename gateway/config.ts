@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
-import { logLevel, parseEnv, port, secret, serviceUrl, type Env } from '../platform/env.ts';
+import { rateLimitVariables, toRates } from '../platform/admission.ts';
+import { logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../platform/env.ts';
 import { keyRing } from '../platform/tokens.ts';
 
 /** The gateway's environment. */
@@ -21,6 +22,9 @@ export const readConfig = (env: Env = process.env) => {
       JWT_KEYS: keyRing.describe(
         'what access tokens are signed with: the same as the user service has, id:secret, several parted by commas',
       ),
+      REDIS_URL: url('redis', 'rediss').describe('where rates are counted, redis://host:6379'),
+      CACHE_PREFIX: z.string().default(''),
+      ...rateLimitVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -37,6 +41,9 @@ export const readConfig = (env: Env = process.env) => {
     workerApiKey: vars.WORKER_API_KEY,
     webhookKeys: toWebhookKeys(vars),
     jwtKeys: vars.JWT_KEYS,
+    redisUrl: vars.REDIS_URL,
+    cachePrefix: vars.CACHE_PREFIX,
+    rates: toRates(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

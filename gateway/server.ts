@@ -13,11 +13,13 @@ import { createHttpServer, listen, registerHealth, SERVICE_AWAY } from '../platf
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { readCredential, type Authenticate } from '../platform/credentials.ts';
+import { createAdmission } from '../platform/admission.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { refuseTooDeep } from '../platform/json-depth.ts';
+import { createRateLimits } from '../platform/rate-limit.ts';
 import { sendProblem } from '../platform/problem.ts';
-import { toGraphQLError } from '../platform/refusal.ts';
+import { STATUS_OF, toGraphQLError, type Refusal } from '../platform/refusal.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
 import { createServiceClient, ServiceUnavailable, type ServiceClient } from '../platform/service-client.ts';
 import type { SignedContext, Viewer } from '../platform/trust.ts';
@@ -26,6 +28,7 @@ import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
 import { createDataSource } from './federation/data-source.ts';
 import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
 import { isOpenOperation } from './open-operations.ts';
+import { createSendCharge } from './send-charge.ts';
 import { MAX_SENDS_BYTES } from './rest/bodies.ts';
 import { routes } from './rest/routes.ts';
 import { registerUnsubscribe } from './unsubscribe/register.ts';
@@ -48,6 +51,12 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         createServiceClient({ ...config.services[name], caller: 'gateway', timeoutMs: SUBGRAPH_TIMEOUT_MS }),
       );
     const clients = { user: connect('user'), template: connect('template'), notification: connect('notification') };
+
+    const limits = started.add(
+      'the rate limits',
+      createRateLimits({ url: config.redisUrl, prefix: config.cachePrefix, log }),
+    );
+    const admission = createAdmission(limits, config.rates);
 
     disableApolloTelemetry();
     const gateway = new ApolloGateway({
@@ -75,6 +84,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         ApolloServerPluginLandingPageDisabled(),
         tellRequestId,
         limitDepth,
+        createSendCharge(admission),
       ],
     });
     await apollo.start();
@@ -99,6 +109,8 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       onRequest: async (request, reply) => {
         if (isGraphiqlRequest(request)) return sendGraphiql(reply);
         const viewer = await authenticate(request.headers);
+        const refused = await admission.admit(viewer, request, reply);
+        if (refused !== null) return refuseRequest(reply, refused);
         if (viewer !== null) viewers.set(request, viewer);
         else if (readCredential(request.headers) !== null || !mayBeLogIn(request)) return refuseAnonymous(reply);
         return undefined;
@@ -117,13 +129,18 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       },
       onSend: async (request, reply, payload) => addRequestId(payload, request, reply),
       handler: fastifyApolloHandler(apollo, {
-        context: async (request) => ({ viewer: viewers.get(request) as Viewer, requestId: request.id }),
+        context: async (request) => ({
+          viewer: viewers.get(request) as Viewer,
+          requestId: request.id,
+          address: request.ip,
+        }),
       }),
     });
     await registerWebhooks(app, config.webhookKeys, clients.notification);
     await registerUnsubscribe(app, clients.notification);
     registerRoutes(app, routes, {
       authenticate,
+      admission,
       execute: async (query, variables, contextValue) => {
         const { body } = await apollo.executeOperation({ query, variables }, { contextValue });
         if (body.kind !== 'single') throw new Error('an incremental answer, which no operation of ours asks for');
@@ -209,6 +226,11 @@ const refuseAnonymous = (reply: FastifyReply) =>
     message: 'send a valid key: "authorization: Bearer <key>" or "x-api-key: <key>"',
     code: 'UNAUTHENTICATED',
   });
+
+const refuseRequest = (reply: FastifyReply, { code, message, retryAfterSeconds }: Refusal) => {
+  if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
+  return sendGraphqlError(reply.code(STATUS_OF[code]), { message, code, retryAfterSeconds });
+};
 
 /** Nobody can say whose key it is. */
 const refuseUnknowable = (reply: FastifyReply) => {

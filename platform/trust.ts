@@ -11,7 +11,12 @@ export type Viewer = {
 };
 
 /** What a signed request says besides its body. */
-export type SignedContext = { viewer: Viewer; requestId: string };
+export type SignedContext = {
+  viewer: Viewer;
+  requestId: string;
+  /** The IP address that the request came from; left out when a process of ours asks for itself. */
+  address?: string;
+};
 
 const SKEW_MS = 30_000;
 

@@ -8,6 +8,7 @@ import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyRequest } from 'fastify';
 import { readFile } from 'node:fs/promises';
 import { parse } from 'graphql';
+import type { Admission } from '../platform/admission.ts';
 import type { Authenticate } from '../platform/credentials.ts';
 import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
@@ -37,7 +38,7 @@ export type SubgraphOptions = {
   metrics?: Metrics;
   /** Name → a call that rejects when that dependency is away. */
   checks: Record<string, () => Promise<unknown>>;
-  rest?: { routes: readonly RestRoute[]; authenticate: Authenticate };
+  rest?: { routes: readonly RestRoute[]; authenticate: Authenticate; admission: Admission };
 };
 
 /**
@@ -105,6 +106,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   if (options.rest !== undefined) {
     registerRoutes(app, options.rest.routes, {
       authenticate: options.rest.authenticate,
+      admission: options.rest.admission,
       execute: async (query, variables, contextValue) => {
         const { body } = await apollo.executeOperation({ query, variables } as GraphQLRequest, { contextValue });
         if (body.kind !== 'single') throw new Error('an incremental answer, which no operation of ours asks for');

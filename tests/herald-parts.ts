@@ -3,6 +3,7 @@ import type { NotificationType } from '../contracts/jobs.ts';
 import type { WebhookKeys } from '../contracts/webhook-keys.ts';
 import { startGateway } from '../gateway/server.ts';
 import type { Broker } from '../platform/broker/broker.ts';
+import type { Rates } from '../platform/admission.ts';
 import type { Cache } from '../platform/cache/cache.ts';
 import type { KeyRing } from '../platform/tokens.ts';
 import type { Running } from '../platform/lifecycle.ts';
@@ -31,6 +32,7 @@ export type Overrides = {
   /** Variables of the providers. */
   providerEnv?: Record<string, string>;
   webhookKeys?: Partial<WebhookKeys>;
+  rates?: Partial<Rates>;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
 };
 
@@ -61,6 +63,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
     redisUrl: rest.redisUrl,
     amqpPrefix: rest.prefix,
     cachePrefix: rest.prefix,
+    rates: { clientPerMinute: 0, userPerMinute: 0, addressPerMinute: 0, ...overrides.rates },
     queueType: 'classic' as const,
     leaseSeconds: overrides.leaseSeconds ?? 30,
   };

@@ -102,9 +102,11 @@ export async function startHerald({
       /** Starts a part, on the port that it had or that was kept for it. */
       startPart,
       stopPart,
-      /** Starts one more of a part beside the first. */
+      /** Starts one more of a part beside the first. @returns its URL */
       async addInstance(part: Part) {
-        others.push(await start[part](0));
+        const { port, stop } = await start[part](0);
+        others.push({ stop });
+        return { url: `http://127.0.0.1:${port}` };
       },
       /** Resolves when nothing is pending and nothing waits to be published. */
       drained: ({ timeoutMs = 10_000 } = {}) =>

@@ -19,8 +19,11 @@ export const createDataSource = (
     }
     const { query = '', variables, operationName } = options.request;
     try {
-      const { viewer, requestId } = options.context;
-      return await client.graphql({ query, variables, operationName }, { viewer, requestId });
+      const { viewer, requestId, address } = options.context;
+      return await client.graphql(
+        { query, variables, operationName },
+        { viewer, requestId, ...(address !== undefined && { address }) },
+      );
     } catch (error) {
       if (!(error instanceof ServiceUnavailable)) throw error;
       log.error({ err: error, service: name }, 'a subgraph did not answer');

@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { GraphQLFormattedError } from 'graphql';
+import type { Admission } from '../admission.ts';
 import { refuseTooDeep } from '../json-depth.ts';
 import { isRefusal, type Fault } from '../refusal.ts';
-import type { Viewer } from '../trust.ts';
+import type { SignedContext, Viewer } from '../trust.ts';
 import { sendProblem } from '../problem.ts';
 import type { RestRequest, RestRoute } from './route.ts';
 import { toFaults } from './faults.ts';
@@ -12,11 +13,13 @@ import { toCamelKeys, toSnakeKeys, toSnakePath } from './spelling.ts';
 export type Execute = (
   operation: string,
   variables: Record<string, unknown>,
-  context: { viewer: Viewer; requestId: string },
+  context: SignedContext,
 ) => Promise<{ data: unknown; errors: readonly GraphQLFormattedError[] }>;
 
 export type RestDependencies = {
   authenticate(headers: FastifyRequest['headers']): Promise<Viewer | null>;
+  /** Whether they may ask now. */
+  admission: Admission;
   execute: Execute;
 };
 
@@ -35,6 +38,8 @@ export function registerRoutes(
       // Before the body: nobody without a key makes us read one.
       onRequest: async (request, reply) => {
         const viewer = await dependencies.authenticate(request.headers);
+        const refused = await dependencies.admission.admit(viewer, request, reply);
+        if (refused !== null) return sendProblem(reply, toProblem(refused));
         if (viewer === null) return sendProblem(reply, ANONYMOUS);
         viewers.set(request, viewer);
         return undefined;
@@ -64,7 +69,9 @@ async function answer(
   if (isRefusal(variables)) return sendProblem(reply, toProblem(variables));
 
   const { data, errors } =
-    variables === null ? NOTHING : await execute(operation, variables, { viewer, requestId: request.id });
+    variables === null
+      ? NOTHING
+      : await execute(operation, variables, { viewer, requestId: request.id, address: request.ip });
   const [error] = errors;
   if (error !== undefined) return sendProblem(reply, toProblem({ message: error.message, ...error.extensions }));
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { rateLimitVariables, toRates } from '../../platform/admission.ts';
 import { logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
 
 /** The template service's environment. */
@@ -14,6 +15,9 @@ export const readConfig = (env: Env = process.env) => {
       USER_URL: serviceUrl('http://127.0.0.1:8001'),
       USER_SECRET: secret('what the user service expects requests to be signed with'),
       ADMIN_API_KEY: secret("the admin's key"),
+      REDIS_URL: url('redis', 'rediss').describe('where rates are counted, redis://host:6379'),
+      CACHE_PREFIX: z.string().default(''),
+      ...rateLimitVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -26,6 +30,9 @@ export const readConfig = (env: Env = process.env) => {
     userUrl: vars.USER_URL,
     userSecret: vars.USER_SECRET,
     adminApiKey: vars.ADMIN_API_KEY,
+    redisUrl: vars.REDIS_URL,
+    cachePrefix: vars.CACHE_PREFIX,
+    rates: toRates(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

@@ -1,9 +1,11 @@
 import { ADMIN, TEMPLATE_SERVICE, toClientViewer } from '../../contracts/scopes.ts';
+import { createAdmission } from '../../platform/admission.ts';
 import { createAuthenticator } from '../../platform/credentials.ts';
 import { createRemoteKeyLookup } from '../../platform/key-lookup.ts';
 import { startAll } from '../../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../../platform/logger.ts';
 import { createPool } from '../../platform/postgres.ts';
+import { createRateLimits } from '../../platform/rate-limit.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
 import { serveSubgraph } from '../serve.ts';
 import type { TemplateConfig } from './config.ts';
@@ -31,6 +33,10 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
         timeoutMs: USER_TIMEOUT_MS,
       }),
     );
+    const limits = started.add(
+      'the rate limits',
+      createRateLimits({ url: config.redisUrl, prefix: config.cachePrefix, log }),
+    );
     const server = await serveSubgraph({
       name: 'template',
       host: config.host,
@@ -44,6 +50,7 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
         authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }], {
           findKey: createRemoteKeyLookup(users, TEMPLATE_SERVICE, toClientViewer),
         }),
+        admission: createAdmission(limits, config.rates),
       },
     });
     started.add('the server', server);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { rateLimitVariables, toRates } from '../../platform/admission.ts';
 import { count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
 import { keyRing } from '../../platform/tokens.ts';
 
@@ -22,6 +23,7 @@ export const readConfig = (env: Env = process.env) => {
       ACCESS_TOKEN_MINUTES: count(15),
       REFRESH_TOKEN_DAYS: count(30),
       ADMIN_API_KEY: secret("the admin's key"),
+      ...rateLimitVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -38,6 +40,7 @@ export const readConfig = (env: Env = process.env) => {
     jwtKeys: vars.JWT_KEYS,
     session: { accessSeconds: vars.ACCESS_TOKEN_MINUTES * 60, refreshDays: vars.REFRESH_TOKEN_DAYS },
     adminApiKey: vars.ADMIN_API_KEY,
+    rates: toRates(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

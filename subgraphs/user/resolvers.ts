@@ -64,7 +64,8 @@ export const createResolvers = ({ store, keys, preferences, sessions, onDeleted 
       await preferences.fill(user);
       return user;
     },
-    logIn: async (_, { email, password }) => orThrow(await sessions.logIn(email, password)),
+    logIn: async (_, { email, password }, { address = 'unknown' }) =>
+      orThrow(await sessions.logIn(email, password, address)),
     refreshSession: async (_, { refreshToken }) => orThrow(await sessions.refresh(refreshToken)),
     logOut: (_, { refreshToken }) => sessions.logOut(refreshToken),
     setPreferences: async (_, { userId, preferences: wanted }, { viewer }) => {

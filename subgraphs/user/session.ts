@@ -1,5 +1,6 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { isPassword } from '../../platform/password.ts';
+import type { RateLimiter, RateLimits } from '../../platform/rate-limit.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { createTokenSigner, type KeyRing } from '../../platform/tokens.ts';
 import type { UserRow, UserStore } from './store.ts';
@@ -9,7 +10,13 @@ export type Session = { kind: 'session'; accessToken: string; expiresAt: Date; r
 export type Sessions = ReturnType<typeof createSessions>;
 
 /** Logs users in and keeps them so: a short access token, and a refresh token that is used once (RFC 9700, section 4.14). */
-export function createSessions(store: UserStore, keys: KeyRing, life: { accessSeconds: number; refreshDays: number }) {
+export function createSessions(
+  store: UserStore,
+  limits: RateLimits,
+  keys: KeyRing,
+  life: { accessSeconds: number; refreshDays: number },
+) {
+  const throttle = createThrottle(limits);
   const sign = createTokenSigner(keys);
 
   const begin = async (user: UserRow, family: string): Promise<Session> => {
@@ -28,10 +35,15 @@ export function createSessions(store: UserStore, keys: KeyRing, life: { accessSe
   };
 
   return {
-    async logIn(email: string, password: string): Promise<Session | Refusal> {
+    /** @param address where the attempt comes from */
+    async logIn(email: string, password: string, address: string): Promise<Session | Refusal> {
+      const attempt = await throttle(email, address);
+      if (attempt.kind === 'refused') return attempt;
       const user = await store.findUserByEmail(email);
       const isRight = await isPassword(password, user?.passwordHash ?? null);
-      return user !== null && isRight ? begin(user, randomUUID()) : WRONG;
+      if (user === null || !isRight) return WRONG;
+      await attempt.forgive();
+      return begin(user, randomUUID());
     },
 
     /** A token that comes a second time was stolen from somebody: whoever holds its followers is logged out too. */
@@ -55,6 +67,41 @@ export function createSessions(store: UserStore, keys: KeyRing, life: { accessSe
     logOut: (refreshToken: string): Promise<boolean> => store.endFamily(hashOf(refreshToken)),
   };
 }
+
+/**
+ * How often somebody may be wrong: with one account from one address, with one account from anywhere, from one address with any. An
+ * account that does not exist counts as one that does, so nobody learns which.
+ */
+function createThrottle(limits: RateLimits) {
+  const pair = limits.create('log-in:account-and-address', 10, QUARTER_HOUR_S);
+  const account = limits.create('log-in:account', 100, QUARTER_HOUR_S);
+  const from = limits.create('log-in:address', 100, QUARTER_HOUR_S);
+
+  return async (email: string, address: string): Promise<{ kind: 'attempt'; forgive(): Promise<void> } | Refusal> => {
+    const name = hashOf(email.toLowerCase()).toString('base64url');
+    const counted: [RateLimiter, string][] = [
+      [pair, `${name}:${address}`],
+      [account, name],
+      [from, address],
+    ];
+    // Counted before the password is looked at, so that many at once are not each the first.
+    const shares = await Promise.all(counted.map(([limiter, key]) => limiter.consume(key)));
+    const resetSeconds = Math.max(...shares.map((share) => (share.allowed ? 0 : share.resetSeconds)));
+    if (resetSeconds > 0)
+      return {
+        ...refuse('RATE_LIMITED', `too many log-ins failed: try again in ${Math.ceil(resetSeconds / 60)} min`),
+        retryAfterSeconds: resetSeconds,
+      };
+    return {
+      kind: 'attempt',
+      async forgive() {
+        await Promise.all(counted.map(([limiter, key]) => limiter.giveBack(key)));
+      },
+    };
+  };
+}
+
+const QUARTER_HOUR_S = 15 * 60;
 
 const WRONG = refuse('UNAUTHENTICATED', 'email and password do not fit');
 

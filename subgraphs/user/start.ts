@@ -1,12 +1,14 @@
 import { ADMIN, toClientViewer, toUserViewer } from '../../contracts/scopes.ts';
 import type { Cache } from '../../platform/cache/cache.ts';
 import { createRedisCache } from '../../platform/cache/redis.ts';
+import { createAdmission } from '../../platform/admission.ts';
 import { createAuthenticator } from '../../platform/credentials.ts';
 import { createKeyLookup } from '../../platform/key-lookup.ts';
 import { createPool } from '../../platform/postgres.ts';
 import { startAll } from '../../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../../platform/logger.ts';
 import { createTokenVerifier } from '../../platform/tokens.ts';
+import { createRateLimits } from '../../platform/rate-limit.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
 import { serveSubgraph } from '../serve.ts';
 import { createApiKeyStore } from './api-key-store.ts';
@@ -47,7 +49,11 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
       }),
     );
     const others = started.add('the outbox', startTellingOthers({ store, preferences, notifications, log }));
-    const sessions = createSessions(store, config.jwtKeys, config.session);
+    const limits = started.add(
+      'the rate limits',
+      createRateLimits({ url: config.redisUrl, prefix: config.cachePrefix, log }),
+    );
+    const sessions = createSessions(store, limits, config.jwtKeys, config.session);
     const verify = createTokenVerifier(config.jwtKeys);
     const server = await serveSubgraph({
       name: 'user',
@@ -66,6 +72,7 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
             return valid && toUserViewer(valid.subject);
           },
         }),
+        admission: createAdmission(limits, config.rates),
       },
     });
     started.add('the server', server);
