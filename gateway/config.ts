@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { supergraphVariables, toSupergraph } from '../contracts/supergraph.ts';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { logLevel, parseEnv, port, secret, serviceUrl, type Env } from '../platform/env.ts';
 import { keyRing } from '../platform/tokens.ts';
@@ -21,6 +22,7 @@ export const readConfig = (env: Env = process.env) => {
       JWT_KEYS: keyRing.describe(
         'what access tokens are signed with: the same as the user service has, id:secret, several parted by commas',
       ),
+      ...supergraphVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -33,6 +35,7 @@ export const readConfig = (env: Env = process.env) => {
       template: { url: vars.TEMPLATE_URL, secret: vars.TEMPLATE_SECRET },
       notification: { url: vars.NOTIFICATION_URL, secret: vars.NOTIFICATION_SECRET },
     },
+    supergraph: toSupergraph(vars),
     adminApiKey: vars.ADMIN_API_KEY,
     workerApiKey: vars.WORKER_API_KEY,
     webhookKeys: toWebhookKeys(vars),

@@ -14,6 +14,7 @@ const run = promisify(execFile);
 const APPLICATION = `
 import { createClient, GraphQLRequestError, type Client } from '@herald/client';
 import { NotificationDocument, SendNotificationDocument, type SendNotificationInput } from '@herald/client/operations';
+import { createVerifier } from '@herald/client/verify-request';
 
 const [url = '', apiKey = '', userId = '', templateCode = ''] = process.argv.slice(2);
 const herald: Client = createClient({ url, apiKey });
@@ -24,8 +25,9 @@ const { notification } = await send(input);
 const { data } = await herald.requestRaw(NotificationDocument, { id: notification.id }, { timeoutMs: 5_000 });
 const name: string | undefined = data?.notification?.user?.name;
 const refusal = await send({ ...input, requestId: '' }).catch((error: unknown) => error);
+const isTrusted = typeof createVerifier('a secret of 16 characters')({ method: 'GET', path: '/', body: '', headers: {} }) !== 'string';
 const field = refusal instanceof GraphQLRequestError ? refusal.field : null;
-console.log(JSON.stringify({ status: notification.status, name, field, canSubscribe: typeof herald.subscribe === 'function' }));
+console.log(JSON.stringify({ status: notification.status, name, field, isTrusted, canSubscribe: typeof herald.subscribe === 'function' }));
 `;
 
 let herald: Herald;
@@ -50,13 +52,16 @@ test('the package has what it needs, and nothing of its sources or of ours', asy
   expect(names).toContain('dist/generated/operations.js');
 
   const { dependencies } = JSON.parse(await readFile(join(installed, 'package.json'), 'utf8'));
-  const sources = await Promise.all(
-    names.filter((name) => /\.(js|d\.ts)$/.test(name)).map((name) => readFile(join(installed, name), 'utf8')),
+  const importsOf = async (name: string) =>
+    [...(await readFile(join(installed, name), 'utf8')).matchAll(/from ['"]([^.'"][^'"]*)['"]/g)].map(
+      ([, from]) => from,
+    );
+  const code = names.filter((name) => /\.(js|d\.ts)$/.test(name) && !name.includes('verify-request'));
+  // A browser has no node:crypto: what needs it has an entry of its own.
+  expect(new Set((await Promise.all(code.map(importsOf))).flat())).toEqual(
+    new Set(['graphql-ws/client', '@graphql-typed-document-node/core']),
   );
-  const imported = sources.flatMap((text) =>
-    [...text.matchAll(/from ['"]([^.'"][^'"]*)['"]/g)].map(([, name]) => name),
-  );
-  expect(new Set(imported)).toEqual(new Set(['graphql-ws/client', '@graphql-typed-document-node/core']));
+  expect(await importsOf('dist/verify-request.js')).toEqual(['node:crypto']);
   expect(Object.keys(dependencies).sort()).toEqual(['@graphql-typed-document-node/core', 'graphql-ws']);
 });
 
@@ -70,7 +75,13 @@ test('and runs on plain Node', async () => {
   const [user, template] = [await givenUser(herald, { name: 'Ada' }), await givenTemplate(herald)];
   const args = ['application.ts', herald.url, herald.adminApiKey, user, template];
   const { stdout } = await run(process.execPath, args, { cwd: folder.path });
-  expect(JSON.parse(stdout)).toEqual({ status: 'PENDING', name: 'Ada', field: 'requestId', canSubscribe: true });
+  expect(JSON.parse(stdout)).toEqual({
+    status: 'PENDING',
+    name: 'Ada',
+    field: 'requestId',
+    isTrusted: false,
+    canSubscribe: true,
+  });
 });
 
 /** As npm does it, but that the packages which it depends on come from this checkout, for lack of a network. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { NotificationType } from '../contracts/jobs.ts';
+import type { Supergraph } from '../contracts/supergraph.ts';
 import type { WebhookKeys } from '../contracts/webhook-keys.ts';
 import { startGateway } from '../gateway/server.ts';
 import type { Broker } from '../platform/broker/broker.ts';
@@ -31,6 +32,7 @@ export type Overrides = {
   /** Variables of the providers. */
   providerEnv?: Record<string, string>;
   webhookKeys?: Partial<WebhookKeys>;
+  supergraph?: Supergraph;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
 };
 
@@ -140,6 +142,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           workerApiKey: secrets.worker,
           webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null, ...overrides.webhookKeys },
           jwtKeys: overrides.jwtKeys ?? jwtKeys,
+          supergraph: overrides.supergraph ?? { path: null, extraSubgraphs: {} },
         },
         { log: createTestLogger('gateway') },
       ),
