@@ -23,6 +23,8 @@ const mappers: Record<string, Record<string, string>> = {
     DeliveryAttempt: '../store.ts#AttemptRow',
     Suppression: '../store.ts#SuppressionRow',
     Provider: '../store.ts#ProviderRow',
+    User: '../notification-list.ts#UserReference',
+    Template: '../notification-list.ts#TemplateReference',
   },
 };
 

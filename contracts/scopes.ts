@@ -20,7 +20,7 @@ export const ADMIN = { kind: 'admin', id: 'admin', scopes: SCOPES } as const;
 
 /** A user with an access token: what is theirs, and nothing else. */
 export const toUserViewer = (id: string) =>
-  ({ kind: 'user', id, scopes: ['users:read', 'users:write', 'notifications:read', 'templates:read'] }) as const;
+  ({ kind: 'user', id, scopes: ['users:read', 'users:write', 'notifications:read'] }) as const;
 
 /** Whoever shows no credential: may log in. */
 export const ANONYMOUS = { kind: 'anonymous', id: 'anonymous', scopes: [] } as const;

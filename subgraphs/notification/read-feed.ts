@@ -36,10 +36,11 @@ export async function readFeed(
     text: READ,
     values: [
       place?.seq ?? null,
-      viewer.kind === 'admin' || viewer.kind === 'service' ? null : viewer.id,
+      viewer.kind === 'admin' || viewer.kind === 'user' ? null : viewer.id,
       filter.notificationId,
       filter.userId,
       filter.requestId,
+      viewer.kind === 'user' ? viewer.id : null,
       first + 1,
     ],
   });
@@ -68,5 +69,6 @@ const READ = `
     SELECT ${EVENT} FROM feed
     WHERE seq > $1::bigint AND ($2::text IS NULL OR client_id = $2) AND ($3::uuid IS NULL OR notification_id = $3)
       AND ($4::uuid IS NULL OR user_id = $4) AND ($5::text IS NULL OR request_id = $5)
-    ORDER BY seq LIMIT $6) AS event ON true
+      AND ($6::uuid IS NULL OR user_id = $6)
+    ORDER BY seq LIMIT $7) AS event ON true
   ORDER BY event.seq`;

@@ -23,10 +23,10 @@ import { cancelNotification } from './cancel-notification.ts';
 import type { Cursors } from './cursor.ts';
 import { discardNotification, discardNotifications } from './discard-notifications.ts';
 import { eraseUser } from './erase-user.ts';
-import { findFailed, findNotifications } from './find-notifications.ts';
+import { findFailed, findNotifications, findNotificationsOf } from './find-notifications.ts';
 import type * as graph from './generated/graphql.ts';
-import { toConnection } from './id-page.ts';
 import { maySee } from './may-see.ts';
+import type { NotificationLists } from './notification-list.ts';
 import type { Peers } from './peers.ts';
 import { readFeed } from './read-feed.ts';
 import { recordFeedback } from './record-feedback.ts';
@@ -42,6 +42,7 @@ import { unsubscribe } from './unsubscribe.ts';
 export type ResolverDependencies = {
   pool: Pool;
   store: NotificationStore;
+  lists: NotificationLists;
   peers: Peers;
   cursors: Cursors;
   links: UnsubscribeLinks;
@@ -51,7 +52,7 @@ export type ResolverDependencies = {
 };
 
 export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => {
-  const { pool, store } = deps;
+  const { pool, store, lists } = deps;
 
   const findVisible = async (id: string, viewer: Viewer): Promise<NotificationRow | null> => {
     requireScope(viewer, 'notifications:read');
@@ -70,11 +71,9 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     JSONObject: JSONObjectResolver,
     Query: {
       notification: (_, { id }, { viewer }) => findVisible(id, viewer),
-      notifications: async (_, { filter, first, after }, { viewer }) => {
+      notifications: async (_, { filter, ...asked }, { viewer }) => {
         requireScope(viewer, 'notifications:read');
-        return toConnection(
-          orThrow(await findNotifications(store, filter ?? {}, { first, after: after ?? null }, viewer)),
-        );
+        return orThrow(await findNotifications(lists, filter ?? {}, asked, viewer));
       },
       providers: async (_, __, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
@@ -82,7 +81,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
       suppressions: async (_, { first, after, ...filter }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
-        return toConnection(orThrow(await findSuppressions(store, filter, { first, after: after ?? null })));
+        return orThrow(await findSuppressions(store, filter, { first, after }));
       },
       isUnsubscribeToken: (_, { token }, { viewer }) => {
         requireScope(viewer, 'feedback:report');
@@ -145,7 +144,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         if (perSecond < 1)
           throw toGraphQLError(refuse('BAD_USER_INPUT', 'perSecond must be at least 1', 'perSecond', 'INVALID'));
         const wanted = { ...filter, reasons: filter.reasons ?? REPLAYED_REASONS };
-        const { ids, others, hasMore } = orThrow(await findFailed(store, wanted, { limit, act: 'replay' }, viewer));
+        const { ids, others, hasMore } = orThrow(await findFailed(lists, wanted, { limit, act: 'replay' }, viewer));
         const { replayed, refused, lastDueAt } = await replayNotifications(
           pool,
           [...ids, ...others],
@@ -165,7 +164,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       discardNotifications: async (_, { filter, reason, limit }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
         requireLine(reason);
-        const { ids, hasMore } = orThrow(await findFailed(store, filter, { limit, act: 'discard' }, viewer));
+        const { ids, hasMore } = orThrow(await findFailed(lists, filter, { limit, act: 'discard' }, viewer));
         return { discarded: (await discardNotifications(pool, ids, reason, viewer)).length, hasMore };
       },
       suppress: async (_, { input }, { viewer }) => {
@@ -211,8 +210,8 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       reason: ({ reason }) => toReason(reason),
       dueAt: ({ status, dueAt }) => (status === 'pending' ? dueAt : null),
       metadata: async ({ id }) => ((await store.findContent(id))?.metadata ?? {}) as Record<string, unknown>,
-      user: ({ userId }) => ({ __typename: 'User', id: userId }),
-      template: ({ templateCode }) => ({ __typename: 'Template', code: templateCode }),
+      user: ({ userId }) => ({ id: userId }),
+      template: ({ templateCode }) => ({ code: templateCode }),
       timeline: ({ id }) => store.findTimeline(id),
       deliveryAttempts: ({ id }) => store.findAttempts(id),
     },
@@ -223,6 +222,22 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
           ...result,
           outcome: result.class.toUpperCase() as graph.OutcomeClass,
         })),
+    },
+    User: {
+      __resolveReference: ({ id }) => ({ id: id.toLowerCase() }),
+      notifications: async ({ id }, { filter, ...asked }, { viewer }) => {
+        requireScope(viewer, 'notifications:read');
+        const owned = { owner: 'user', key: id } as const;
+        return orThrow(await findNotificationsOf(lists, owned, filter ?? {}, asked, viewer));
+      },
+    },
+    Template: {
+      __resolveReference: ({ code }) => ({ code }),
+      notifications: async ({ code }, { filter, ...asked }, { viewer }) => {
+        requireScope(viewer, 'notifications:read');
+        const owned = { owner: 'template', key: code } as const;
+        return orThrow(await findNotificationsOf(lists, owned, filter ?? {}, asked, viewer));
+      },
     },
     TimelineEntry: {
       event: ({ event }) => event as graph.TimelineEvent,

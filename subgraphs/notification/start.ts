@@ -12,6 +12,7 @@ import { createCursors } from './cursor.ts';
 import { startFeedNumberer } from './feed.ts';
 import { createCounters } from './counters.ts';
 import { createGauges } from './gauges.ts';
+import { createNotificationLists } from './notification-list.ts';
 import { createPeers } from './peers.ts';
 import { startRetention } from './retention.ts';
 import { startRelay } from './relay.ts';
@@ -98,6 +99,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
       resolvers: createResolvers({
         pool,
         store,
+        lists: createNotificationLists(pool),
         peers: createPeers(users, templates),
         cursors: createCursors(config.secret),
         links: createUnsubscribeLinks(config.secret, config.publicUrl),

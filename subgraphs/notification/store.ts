@@ -27,12 +27,8 @@ export function createStore(pool: Pool) {
     findNotification: (id: string): Promise<NotificationRow | null> =>
       prisma.notification.findUnique({ where: { id } }),
 
-    /** By id, in either order. */
-    findMany: (where: Prisma.NotificationWhereInput, order: 'asc' | 'desc', take: number): Promise<NotificationRow[]> =>
-      prisma.notification.findMany({ where, orderBy: { id: order }, take }),
-
-    findAttempts: (notificationId: string): Promise<AttemptRow[]> =>
-      prisma.attempt.findMany({ where: { notificationId }, orderBy: { number: 'asc' } }),
+    /** Oldest first. One statement for concurrent calls. */
+    findAttempts: createBatcher((ids: string[]) => findAttempts(pool, ids), { maxItems: 200, maxInFlight: 4 }),
 
     /** The one that says the same, when there is one. */
     async insertSuppression(row: Omit<SuppressionRow, 'createdAt'>): Promise<SuppressionRow> {
@@ -62,9 +58,8 @@ export function createStore(pool: Pool) {
 
     findContent: (id: string) => prisma.content.findUnique({ where: { notificationId: id } }),
 
-    /** Oldest first. */
-    findTimeline: (notificationId: string): Promise<TimelineRow[]> =>
-      prisma.timeline.findMany({ where: { notificationId }, orderBy: { id: 'asc' } }),
+    /** Oldest first. One statement for concurrent calls. */
+    findTimeline: createBatcher((ids: string[]) => findTimeline(pool, ids), { maxItems: 200, maxInFlight: 4 }),
 
     stop: () => prisma.$disconnect(),
   };
@@ -72,6 +67,32 @@ export function createStore(pool: Pool) {
 
 /** With PostgreSQL away, callers are told so in time, and don't pile up: ten calls of a thousand sends may wait. */
 const BOUNDS = { maxWaiting: 10_000, maxWaitMs: 5_000 };
+
+/** The bounds spare the months that hold none of the ids. */
+const OF_THESE = `notification_id = ANY ($1::uuid[])
+  AND notification_id BETWEEN (SELECT id FROM unnest($1::uuid[]) AS id ORDER BY id LIMIT 1)
+    AND (SELECT id FROM unnest($1::uuid[]) AS id ORDER BY id DESC LIMIT 1)`;
+
+async function findAttempts(pool: Pool, ids: string[]): Promise<AttemptRow[][]> {
+  const { rows } = await pool.query<AttemptRow>({
+    name: 'find-attempts',
+    text: `
+      SELECT notification_id AS "notificationId", number, provider, started_at AS "startedAt", finished_at AS "finishedAt", class,
+        reason, retry_after_seconds AS "retryAfterSeconds", provider_message_id AS "providerMessageId", results
+      FROM attempt WHERE ${OF_THESE} ORDER BY number`,
+    values: [ids],
+  });
+  return ids.map((id) => rows.filter(({ notificationId }) => notificationId === id));
+}
+
+async function findTimeline(pool: Pool, ids: string[]): Promise<TimelineRow[][]> {
+  const { rows } = await pool.query<TimelineRow>({
+    name: 'find-timeline',
+    text: `SELECT notification_id AS "notificationId", at, event, detail FROM timeline WHERE ${OF_THESE} ORDER BY timeline.id`,
+    values: [ids],
+  });
+  return ids.map((id) => rows.filter(({ notificationId }) => notificationId === id));
+}
 
 async function findKeys(pool: Pool, keys: RequestKey[]): Promise<(AcceptedKey | null)[]> {
   const { rows } = await pool.query<AcceptedKey & RequestKey>({
@@ -242,5 +263,5 @@ export type ProviderRow = {
   workers: number;
 };
 export type AttemptRow = Prisma.AttemptGetPayload<object>;
-export type TimelineRow = Prisma.TimelineGetPayload<object>;
+export type TimelineRow = Omit<Prisma.TimelineGetPayload<object>, 'id'>;
 export type { Message };

@@ -1,11 +1,13 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { NotificationType } from '../../contracts/jobs.ts';
+import { createPages, type AskedPage, type Connection } from '../../platform/page.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { faultOfLine, isUuid, toCanonicalEmail } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import type { QuerySuppressionsArgs, SuppressInput } from './generated/graphql.ts';
-import { readPage, type Page } from './id-page.ts';
 import type { NotificationStore, SuppressionRow } from './store.ts';
+
+const pages = createPages<SuppressionRow>({ kind: 'suppression', keyOf: ({ id }) => id, isKey: isUuid });
 
 /** Stops sending to an address, to a user, or to a user from one template. Doing it twice gives the first one back. */
 export async function suppress(
@@ -48,16 +50,18 @@ export const toSuppressedAddress = (type: NotificationType, address: string): st
 export async function findSuppressions(
   store: NotificationStore,
   { notificationType, userId, address }: SuppressionFilter,
-  asked: { first: number; after: string | null },
-): Promise<Page<SuppressionRow> | Refusal> {
+  asked: AskedPage,
+): Promise<Connection<SuppressionRow> | Refusal> {
   if (userId != null && !isUuid(userId)) return refuse('BAD_USER_INPUT', 'userId must be a UUID', 'userId', 'INVALID');
+  const fault = address == null ? null : faultOfLine(address, { max: 4_096 });
+  if (fault !== null) return refuse('BAD_USER_INPUT', `address ${fault}`, 'address', 'INVALID');
   const where = {
     ...(notificationType != null && { type: typeOf(notificationType) }),
-    ...(userId != null && { userId }),
+    ...(userId != null && { userId: userId.toLowerCase() }),
     ...(address != null && { address: { in: [address, toCanonicalEmail(address)] } }),
   };
-  return readPage(asked, (before, take) =>
-    store.findSuppressions({ AND: [where, before === null ? {} : { id: { lt: before } }] }, take),
+  return pages.read(asked, (after, take) =>
+    store.findSuppressions({ AND: [where, after === null ? {} : { id: { lt: after } }] }, take),
   );
 }
 

@@ -5,7 +5,7 @@ import { isUuid } from '../../platform/text.ts';
 import type { PreferencesCache } from './cache-preferences.ts';
 import { addPushToken } from './add-push-token.ts';
 import { createUser } from './create-user.ts';
-import { findUsers, toCursor } from './find-users.ts';
+import { findUsers } from './find-users.ts';
 import type { PushTokenKind, Resolvers } from './generated/graphql.ts';
 import { maySee, requireScopeOverAll, requireSelf } from './may-see.ts';
 import type { Sessions } from './session.ts';
@@ -23,15 +23,9 @@ export const createResolvers = ({ store, preferences, sessions, onDeleted }: Use
       return isUuid(id) && maySee(viewer, id) ? store.findUser(id) : null;
     },
     me: (_, __, { viewer }) => (viewer.kind === 'user' ? store.findUser(viewer.id) : null),
-    users: async (_, { search, first, after }, { viewer }) => {
+    users: async (_, { search, ...asked }, { viewer }) => {
       requireScopeOverAll(viewer, 'users:read');
-      const page = orThrow(await findUsers(store, { search: search ?? null, first, after: after ?? null }));
-      const edges = page.rows.map((node) => ({ node, cursor: toCursor(node) }));
-      const { hasNextPage, hasPreviousPage } = page;
-      return {
-        edges,
-        pageInfo: { hasNextPage, hasPreviousPage, startCursor: edges[0]?.cursor, endCursor: edges.at(-1)?.cursor },
-      };
+      return orThrow(await findUsers(store, search ?? null, asked));
     },
   },
   Mutation: {

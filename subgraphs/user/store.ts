@@ -61,23 +61,17 @@ export function createStore(pool: Pool) {
       prisma.user.findUnique({ where: { emailKey: email.toLowerCase() }, include: withTokens }),
 
     /**
-     * A page, newest first (an id is made of its time), and one more row when there are more.
-     * @param search part of the name or the address
+     * Newest first (an id is made of its time).
+     * @param asked.search part of the name or the address
+     * @param asked.after only ids below this
      */
-    async findUsers({
-      search,
-      after,
-      most,
-    }: {
-      search: string | null;
-      after: string | null;
-      most: number;
-    }): Promise<UserRow[]> {
+    async findUsers(asked: { search: string | null; after: string | null; take: number }): Promise<UserRow[]> {
+      const { search, after, take } = asked;
       const { rows } = await pool.query<{ id: string }>(
         `SELECT id FROM "user"
          WHERE ($1::text IS NULL OR (name || ' ' || coalesce(email, '')) ILIKE $1) AND ($2::uuid IS NULL OR id < $2)
          ORDER BY id DESC LIMIT $3`,
-        [search === null ? null : `%${search.replace(/[\\%_]/g, '\\$&')}%`, after, most + 1],
+        [search === null ? null : `%${search.replace(/[\\%_]/g, '\\$&')}%`, after, take],
       );
       return prisma.user.findMany({
         where: { id: { in: rows.map(({ id }) => id) } },
