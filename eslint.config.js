@@ -90,7 +90,7 @@ export const rooms = {
 };
 
 export default defineConfig(
-  globalIgnores(['**/generated/', '.data/']),
+  globalIgnores(['**/generated/', 'client/dist/', '.data/']),
   js.configs.recommended,
   tseslint.configs.recommendedTypeChecked,
   { languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } } },

@@ -138,6 +138,7 @@ async function createConfig(dataDir: string): Promise<EmbeddedConfig> {
     dataDir,
     adminApiKey: undefined,
     publicUrl: undefined,
+    supergraph: { path: null, extraSubgraphs: {} },
     webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null },
     leaseSeconds: 60,
     retryBaseSeconds: 60,

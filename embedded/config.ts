@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { supergraphVariables, toSupergraph } from '../contracts/supergraph.ts';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { count, logLevel, parseEnv, port, secret, url, type Env } from '../platform/env.ts';
 
@@ -21,6 +22,7 @@ export const readConfig = (env: Env = process.env) => {
       ADMIN_API_KEY: secret("the admin's key").optional(),
       PUBLIC_URL: url('http', 'https').optional(),
       ...webhookKeyVariables,
+      ...supergraphVariables,
       LEASE_SECONDS: count(60, { min: 2 }),
       RETRY_BASE_SECONDS: count(60),
       LOG_LEVEL: logLevel,
@@ -44,6 +46,7 @@ export const readConfig = (env: Env = process.env) => {
     adminApiKey: vars.ADMIN_API_KEY,
     publicUrl: vars.PUBLIC_URL?.replace(/\/+$/, ''),
     webhookKeys: toWebhookKeys(vars),
+    supergraph: toSupergraph(vars),
     leaseSeconds: vars.LEASE_SECONDS,
     retryBaseSeconds: vars.RETRY_BASE_SECONDS,
     logLevel: vars.LOG_LEVEL,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { supergraphVariables, toSupergraph } from '../contracts/supergraph.ts';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { rateLimitVariables, toRates } from '../platform/admission.ts';
 import { logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../platform/env.ts';
@@ -25,6 +26,7 @@ export const readConfig = (env: Env = process.env) => {
       REDIS_URL: url('redis', 'rediss').describe('where rates are counted, redis://host:6379'),
       CACHE_PREFIX: z.string().default(''),
       ...rateLimitVariables,
+      ...supergraphVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -37,6 +39,7 @@ export const readConfig = (env: Env = process.env) => {
       template: { url: vars.TEMPLATE_URL, secret: vars.TEMPLATE_SECRET },
       notification: { url: vars.NOTIFICATION_URL, secret: vars.NOTIFICATION_SECRET },
     },
+    supergraph: toSupergraph(vars),
     adminApiKey: vars.ADMIN_API_KEY,
     workerApiKey: vars.WORKER_API_KEY,
     webhookKeys: toWebhookKeys(vars),

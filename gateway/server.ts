@@ -34,6 +34,7 @@ import { routes } from './rest/routes.ts';
 import { registerUnsubscribe } from './unsubscribe/register.ts';
 import { registerWebhooks } from './webhooks/register.ts';
 
+const SUPERGRAPH = new URL('./federation/supergraph.graphql', import.meta.url);
 /** For one fetch from one subgraph. */
 const SUBGRAPH_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = SUBGRAPH_TIMEOUT_MS + 1_000;
@@ -45,12 +46,20 @@ const CLOSE_GRACE_MS = SUBGRAPH_TIMEOUT_MS + 1_000;
 export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; closeGraceMs?: number } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('gateway', config.logLevel);
-    const connect = (name: keyof GatewayConfig['services']): ServiceClient =>
+    const connect = (name: string, service: { url: string; secret: string }): ServiceClient =>
       started.add(
         `the ${name} client`,
-        createServiceClient({ ...config.services[name], caller: 'gateway', timeoutMs: SUBGRAPH_TIMEOUT_MS }),
+        createServiceClient({ ...service, caller: 'gateway', timeoutMs: SUBGRAPH_TIMEOUT_MS }),
       );
-    const clients = { user: connect('user'), template: connect('template'), notification: connect('notification') };
+    const clients = {
+      user: connect('user', config.services.user),
+      template: connect('template', config.services.template),
+      notification: connect('notification', config.services.notification),
+    };
+    const others = Object.entries(config.supergraph.extraSubgraphs).map(
+      ([name, service]) => [name, connect(name, service)] as const,
+    );
+    const clientOf = new Map<string, ServiceClient>([...others, ...Object.entries(clients)]);
 
     const limits = started.add(
       'the rate limits',
@@ -60,9 +69,9 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
 
     disableApolloTelemetry();
     const gateway = new ApolloGateway({
-      supergraphSdl: await readFile(new URL('./federation/supergraph.graphql', import.meta.url), 'utf8'),
+      supergraphSdl: await readFile(config.supergraph.path ?? SUPERGRAPH, 'utf8'),
       buildService: ({ name }) => {
-        const client = new Map<string, ServiceClient>(Object.entries(clients)).get(name);
+        const client = clientOf.get(name);
         if (client === undefined) throw new Error(`the supergraph names a subgraph that has no address: ${name}`);
         return createDataSource(name, client, log);
       },

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { NotificationType } from '../contracts/jobs.ts';
+import type { Supergraph } from '../contracts/supergraph.ts';
 import type { WebhookKeys } from '../contracts/webhook-keys.ts';
 import { startGateway } from '../gateway/server.ts';
 import type { Broker } from '../platform/broker/broker.ts';
@@ -33,6 +34,7 @@ export type Overrides = {
   providerEnv?: Record<string, string>;
   webhookKeys?: Partial<WebhookKeys>;
   rates?: Partial<Rates>;
+  supergraph?: Supergraph;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
 };
 
@@ -150,6 +152,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           workerApiKey: secrets.worker,
           webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null, ...overrides.webhookKeys },
           jwtKeys: overrides.jwtKeys ?? jwtKeys,
+          supergraph: overrides.supergraph ?? { path: null, extraSubgraphs: {} },
         },
         { log: createTestLogger('gateway') },
       ),
