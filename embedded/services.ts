@@ -219,6 +219,7 @@ export async function startServices(
           workerApiKey: secrets.workerApiKey,
           jwtKeys,
           webhookKeys: config.webhookKeys,
+          requestTimeoutMs: 10_000,
           supergraph: config.supergraph,
         },
         { log: createLog('gateway'), closeGraceMs: GATEWAY_GRACE_MS },

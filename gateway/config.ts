@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { supergraphVariables, toSupergraph } from '../contracts/supergraph.ts';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { rateLimitVariables, toRates } from '../platform/admission.ts';
-import { logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../platform/env.ts';
+import { count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../platform/env.ts';
 import { keyRing } from '../platform/tokens.ts';
 
 /** The gateway's environment. */
@@ -25,6 +25,7 @@ export const readConfig = (env: Env = process.env) => {
       ),
       REDIS_URL: url('redis', 'rediss').describe('where rates are counted, redis://host:6379'),
       CACHE_PREFIX: z.string().default(''),
+      REQUEST_TIMEOUT_SECONDS: count(10),
       ...rateLimitVariables,
       ...supergraphVariables,
       LOG_LEVEL: logLevel,
@@ -46,6 +47,7 @@ export const readConfig = (env: Env = process.env) => {
     jwtKeys: vars.JWT_KEYS,
     redisUrl: vars.REDIS_URL,
     cachePrefix: vars.CACHE_PREFIX,
+    requestTimeoutMs: vars.REQUEST_TIMEOUT_SECONDS * 1_000,
     rates: toRates(vars),
     logLevel: vars.LOG_LEVEL,
   };

@@ -2,10 +2,10 @@ import type { ApolloServerPlugin } from '@apollo/server';
 import { getArgumentValues, Kind, OperationTypeNode, type GraphQLSchema, type OperationDefinitionNode } from 'graphql';
 import type { Admission } from '../platform/admission.ts';
 import { toGraphQLError } from '../platform/refusal.ts';
-import type { SignedContext } from '../platform/trust.ts';
+import type { GatewayContext } from './federation/data-source.ts';
 
 /** A request that sends many counts as many against the rate limit, whether it came as GraphQL or over REST. */
-export const createSendCharge = (admission: Admission): ApolloServerPlugin<SignedContext> => ({
+export const createSendCharge = (admission: Admission): ApolloServerPlugin<GatewayContext> => ({
   requestDidStart: async () => ({
     didResolveOperation: async ({ operation, schema, request, contextValue, response }) => {
       if (operation === undefined) return;

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { ApolloGateway } from '@apollo/gateway';
 import { ApolloServer, type ApolloServerPlugin } from '@apollo/server';
 import {
@@ -9,6 +8,7 @@ import {
 import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ANONYMOUS } from '../contracts/scopes.ts';
+import { deadlineIn } from '../platform/deadline.ts';
 import { createHttpServer, listen, registerHealth, SERVICE_AWAY } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
@@ -20,12 +20,16 @@ import { refuseTooDeep } from '../platform/json-depth.ts';
 import { createRateLimits } from '../platform/rate-limit.ts';
 import { sendProblem } from '../platform/problem.ts';
 import { STATUS_OF, toGraphQLError, type Refusal } from '../platform/refusal.ts';
+import { toRequestContext } from '../platform/request-context.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
 import { createServiceClient, ServiceUnavailable, type ServiceClient } from '../platform/service-client.ts';
 import type { SignedContext, Viewer } from '../platform/trust.ts';
 import { createAuth } from './auth.ts';
 import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
-import { createDataSource } from './federation/data-source.ts';
+import { withCircuit } from './federation/circuit.ts';
+import { createDataSource, type GatewayContext } from './federation/data-source.ts';
+import { createFederationGauges } from './federation/metrics.ts';
+import { openSupergraphFile } from './federation/supergraph-file.ts';
 import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
 import { isOpenOperation } from './open-operations.ts';
 import { createSendCharge } from './send-charge.ts';
@@ -35,13 +39,10 @@ import { registerUnsubscribe } from './unsubscribe/register.ts';
 import { registerWebhooks } from './webhooks/register.ts';
 
 const SUPERGRAPH = new URL('./federation/supergraph.graphql', import.meta.url);
-/** For one fetch from one subgraph. */
-const SUBGRAPH_TIMEOUT_MS = 10_000;
-const CLOSE_GRACE_MS = SUBGRAPH_TIMEOUT_MS + 1_000;
 
 /**
  * Starts the gateway (8000), the only public door: GraphQL, REST and GraphiQL. It starts with every subgraph down.
- * @param overrides.closeGraceMs what requests in flight get when it stops, 11 s when left out
+ * @param overrides.closeGraceMs what requests in flight get when it stops, a second more than a request may take when left out
  */
 export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; closeGraceMs?: number } = {}) =>
   startAll(async (started) => {
@@ -49,7 +50,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     const connect = (name: string, service: { url: string; secret: string }): ServiceClient =>
       started.add(
         `the ${name} client`,
-        createServiceClient({ ...service, caller: 'gateway', timeoutMs: SUBGRAPH_TIMEOUT_MS }),
+        createServiceClient({ ...service, caller: 'gateway', timeoutMs: config.requestTimeoutMs }),
       );
     const clients = {
       user: connect('user', config.services.user),
@@ -59,7 +60,11 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     const others = Object.entries(config.supergraph.extraSubgraphs).map(
       ([name, service]) => [name, connect(name, service)] as const,
     );
-    const clientOf = new Map<string, ServiceClient>([...others, ...Object.entries(clients)]);
+    const services = new Map(
+      [...others, ...Object.entries(clients)].map(([name, client]) => [name, withCircuit(name, client, log)]),
+    );
+    started.onStop('the circuits', async () => services.forEach((service) => service.stop()));
+    const supergraph = openSupergraphFile(config.supergraph.path ?? SUPERGRAPH, (name) => services.has(name), log);
 
     const limits = started.add(
       'the rate limits',
@@ -69,15 +74,15 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
 
     disableApolloTelemetry();
     const gateway = new ApolloGateway({
-      supergraphSdl: await readFile(config.supergraph.path ?? SUPERGRAPH, 'utf8'),
+      supergraphSdl: supergraph.hook,
       buildService: ({ name }) => {
-        const client = clientOf.get(name);
-        if (client === undefined) throw new Error(`the supergraph names a subgraph that has no address: ${name}`);
-        return createDataSource(name, client, log);
+        const service = services.get(name);
+        if (service === undefined) throw new Error(`the supergraph names a subgraph that has no address: ${name}`);
+        return createDataSource(name, service, log);
       },
       logger: log.child({ part: 'federation' }, { level: 'warn' }),
     });
-    const apollo = new ApolloServer<SignedContext>({
+    const apollo = new ApolloServer<GatewayContext>({
       gateway,
       formatError: createErrorMask(log),
       includeStacktraceInErrorResponses: false,
@@ -99,14 +104,22 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     await apollo.start();
     started.onStop('the GraphQL server', () => apollo.stop());
 
-    const app = createHttpServer(log, { closeGraceMs: overrides.closeGraceMs ?? CLOSE_GRACE_MS });
+    /** One for a request, with all that it fetches. */
+    const withDeadline = (context: SignedContext): GatewayContext => ({
+      ...context,
+      deadline: deadlineIn(config.requestTimeoutMs),
+    });
+    const app = createHttpServer(log, { closeGraceMs: overrides.closeGraceMs ?? config.requestTimeoutMs + 1_000 });
     const authenticate = createAuth(config, clients.user);
     const refuseNew = registerIntake(app, authenticate);
     registerHealth(
       app,
       Object.fromEntries(Object.entries(config.services).map(([name, { url }]) => [name, () => ping(url)])),
+      () => ({ supergraph: supergraph.state() }),
     );
-    registerMetrics(app, createMetrics('gateway'));
+    const metrics = createMetrics('gateway');
+    createFederationGauges(metrics, services, supergraph);
+    registerMetrics(app, metrics);
     registerGraphiqlFiles(app);
 
     const viewers = new WeakMap<FastifyRequest, Viewer>();
@@ -138,11 +151,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       },
       onSend: async (request, reply, payload) => addRequestId(payload, request, reply),
       handler: fastifyApolloHandler(apollo, {
-        context: async (request) => ({
-          viewer: viewers.get(request) as Viewer,
-          requestId: request.id,
-          address: request.ip,
-        }),
+        context: async (request) => withDeadline(toRequestContext(request, viewers.get(request) as Viewer)),
       }),
     });
     await registerWebhooks(app, config.webhookKeys, clients.notification);
@@ -150,8 +159,8 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     registerRoutes(app, routes, {
       authenticate,
       admission,
-      execute: async (query, variables, contextValue) => {
-        const { body } = await apollo.executeOperation({ query, variables }, { contextValue });
+      execute: async (query, variables, context) => {
+        const { body } = await apollo.executeOperation({ query, variables }, { contextValue: withDeadline(context) });
         if (body.kind !== 'single') throw new Error('an incremental answer, which no operation of ours asks for');
         return { data: body.singleResult.data, errors: body.singleResult.errors ?? [] };
       },
@@ -191,7 +200,7 @@ const STOPPING = {
  * Every error says which request to look for in the log; `formatError` can't, it does not know the request. What the gateway says
  * of nulls that a subgraph should not have given is for the log, not for the caller.
  */
-const tellRequestId: ApolloServerPlugin<SignedContext> = {
+const tellRequestId: ApolloServerPlugin<GatewayContext> = {
   requestDidStart: async () => ({
     willSendResponse: async ({ contextValue: { requestId }, response: { body }, logger }) => {
       if (body.kind !== 'single') return;
@@ -213,7 +222,7 @@ function addRequestId(payload: unknown, request: FastifyRequest, reply: FastifyR
 }
 
 /** Before anything walks through the variables. */
-const limitDepth: ApolloServerPlugin<SignedContext> = {
+const limitDepth: ApolloServerPlugin<GatewayContext> = {
   requestDidStart: async () => ({
     didResolveOperation: async ({ request: { variables = {} } }) => {
       for (const value of Object.values<unknown>(variables)) {

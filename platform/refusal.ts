@@ -29,6 +29,7 @@ export const STATUS_OF = {
   UNPROCESSABLE: 422,
   RATE_LIMITED: 429,
   UNAVAILABLE: 503,
+  TIMEOUT: 504,
 } as const;
 
 export type RefusalCode = keyof typeof STATUS_OF;

@@ -1,18 +1,32 @@
 import { Pool } from 'undici';
+import { leftOf, type Deadline } from './deadline.ts';
 import { signRequest, type SignedContext } from './trust.ts';
 
 /** Another process of ours that can't be asked now: refused, timed out, or answering nonsense. */
 export class ServiceUnavailable extends Error {
   override name = 'ServiceUnavailable';
   readonly code = 'SERVICE_UNAVAILABLE';
+  /** `refused`: it has not seen the request. `timeout`: no answer in time. `lost`: whether it has seen it, nobody knows. */
+  readonly how: 'refused' | 'timeout' | 'lost';
+  /** How long it was waited for, milliseconds. */
+  readonly waitedMs: number;
+  constructor(
+    message: string,
+    { how = 'lost', waitedMs = 0, cause }: { how?: ServiceUnavailable['how']; waitedMs?: number; cause?: unknown } = {},
+  ) {
+    super(message, { cause });
+    this.how = how;
+    this.waitedMs = waitedMs;
+  }
 }
 
 export type ServiceClient = {
   /**
    * Posts a GraphQL request, signed, and gives back the parsed answer.
+   * @param deadline when nobody waits any more, if that is sooner than the client's own time; the service is told
    * @throws ServiceUnavailable
    */
-  graphql(request: GraphQLRequest, context: SignedContext): Promise<GraphQLAnswer>;
+  graphql(request: GraphQLRequest, context: SignedContext, deadline?: Deadline): Promise<GraphQLAnswer>;
   /** Ends what is still asked: whoever waited for it is gone by then. */
   stop(): Promise<void>;
 };
@@ -44,8 +58,13 @@ export function createServiceClient(options: {
   const pool = new Pool(origin, { connections: 64, pipelining: 1, keepAliveTimeout: 10_000, connectTimeout: 2_000 });
 
   return {
-    async graphql(request, context) {
+    async graphql(request, context, deadline) {
+      const timeoutMs = Math.floor(Math.min(options.timeoutMs, deadline === undefined ? Infinity : leftOf(deadline)));
+      if (timeoutMs <= 0)
+        throw new ServiceUnavailable(`${options.url} was not asked: its time is over`, { how: 'timeout' });
       const body = JSON.stringify(request);
+      const since = performance.now();
+      const signal = AbortSignal.timeout(timeoutMs);
       try {
         const response = await pool.request({
           method: 'POST',
@@ -54,9 +73,10 @@ export function createServiceClient(options: {
           headers: {
             'content-type': 'application/json',
             'x-request-id': context.requestId,
-            ...signRequest({ method: 'POST', path, body }, context, options.caller, options.secret),
+            ...(context.trace && { ...context.trace }),
+            ...signRequest({ method: 'POST', path, body }, { ...context, timeoutMs }, options.caller, options.secret),
           },
-          signal: AbortSignal.timeout(options.timeoutMs),
+          signal,
         });
         const answer = (await response.body.json()) as GraphQLAnswer;
         if (response.statusCode >= 500) throw new Error(`it answered ${response.statusCode}`);
@@ -65,9 +85,27 @@ export function createServiceClient(options: {
         return answer;
       } catch (cause) {
         const why = cause instanceof Error ? cause.message : String(cause);
-        throw new ServiceUnavailable(`${options.url} can't be asked: ${why}`, { cause });
+        const how = signal.aborted ? 'timeout' : isRefusal(cause) ? 'refused' : 'lost';
+        throw new ServiceUnavailable(`${options.url} can't be asked: ${why}`, {
+          how,
+          waitedMs: performance.now() - since,
+          cause,
+        });
       }
     },
     stop: () => pool.destroy(),
   };
 }
+
+/** No connection came about, so nothing was sent. */
+const isRefusal = (cause: unknown): boolean =>
+  cause instanceof Error && 'code' in cause && REFUSED.has(String(cause.code));
+
+const REFUSED = new Set([
+  'ECONNREFUSED',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);

@@ -1,4 +1,5 @@
 import { createHash, createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
+import type { Trace } from './trace.ts';
 
 /** Whoever asks. It travels between processes as part of a signed request. */
 export type Viewer = {
@@ -16,6 +17,10 @@ export type SignedContext = {
   requestId: string;
   /** The IP address that the request came from; left out when a process of ours asks for itself. */
   address?: string;
+  /** The trace that it belongs to (W3C Trace Context). */
+  trace?: Trace;
+  /** How long its answer is waited for, milliseconds from when it was sent: clocks of two machines differ. */
+  timeoutMs?: number;
 };
 
 const SKEW_MS = 30_000;

@@ -10,6 +10,7 @@ import { readFile } from 'node:fs/promises';
 import { parse } from 'graphql';
 import type { Admission } from '../platform/admission.ts';
 import type { Authenticate } from '../platform/credentials.ts';
+import { deadlineIn, type Deadline } from '../platform/deadline.ts';
 import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -21,8 +22,8 @@ import type { RestRoute } from '../platform/rest/route.ts';
 import { sendProblem } from '../platform/problem.ts';
 import { createVerifier, type SignedContext } from '../platform/trust.ts';
 
-/** What every resolver gets: who asks, and the request's id. */
-export type SubgraphContext = SignedContext;
+/** What every resolver gets: who asks, the request's id, and until when its answer is waited for. */
+export type SubgraphContext = SignedContext & { deadline?: Deadline };
 
 export type SubgraphOptions = {
   /** The folder name, and the service's name in logs: user, template, notification. */
@@ -77,7 +78,8 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
       async (request: FastifyRequest, body: Buffer) => {
         const context = verify({ method: request.method, path: request.url, body }, request.headers);
         if (typeof context === 'string') throw new Untrusted(context);
-        contexts.set(request, context);
+        const { timeoutMs } = context;
+        contexts.set(request, { ...context, ...(timeoutMs !== undefined && { deadline: deadlineIn(timeoutMs) }) });
         return JSON.parse(body.toString('utf8')) as unknown;
       },
     );

@@ -18,6 +18,7 @@ beforeAll(async () => {
       adminApiKey,
       workerApiKey,
       jwtKeys: [{ id: 'intake', secret: 'x'.repeat(32) }],
+      requestTimeoutMs: 10_000,
       supergraph: { path: null, extraSubgraphs: {} },
       webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null },
       rates: { clientPerMinute: 0, userPerMinute: 0, addressPerMinute: 0 },

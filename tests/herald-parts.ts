@@ -33,6 +33,7 @@ export type Overrides = {
   /** Variables of the providers. */
   providerEnv?: Record<string, string>;
   webhookKeys?: Partial<WebhookKeys>;
+  requestTimeoutMs?: number;
   rates?: Partial<Rates>;
   supergraph?: Supergraph;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
@@ -152,6 +153,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           workerApiKey: secrets.worker,
           webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null, ...overrides.webhookKeys },
           jwtKeys: overrides.jwtKeys ?? jwtKeys,
+          requestTimeoutMs: overrides.requestTimeoutMs ?? 10_000,
           supergraph: overrides.supergraph ?? { path: null, extraSubgraphs: {} },
         },
         { log: createTestLogger('gateway') },

@@ -1,30 +1,61 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { composeServices } from '@apollo/composition';
-import { parse } from 'graphql';
+import * as independent from '@theguild/federation-composition';
+import { diff } from '@graphql-inspector/core';
+import { buildSchema, parse, print, type DocumentNode, type GraphQLSchema } from 'graphql';
+import { breakingChanges } from './breaking-changes.ts';
 
-/** `npm run compose` writes supergraph.graphql; with `--check` it fails when the committed one is stale. */
+/**
+ * `npm run compose` writes supergraph.graphql and says which changes break clients. With `--check` it fails when the committed one is
+ * stale, when a second, independent composer sees another graph, and when clients of the last release would break.
+ */
 const FILE = new URL('./supergraph.graphql', import.meta.url);
 const SUBGRAPHS = ['user', 'template', 'notification'];
 
-const composed = await compose();
-if (!process.argv.includes('--check')) {
-  await writeFile(FILE, composed);
-} else if ((await readFile(FILE, 'utf8').catch(() => '')) !== composed) {
-  console.error('gateway/federation/supergraph.graphql is stale: run "npm run compose" and commit it');
-  process.exitCode = 1;
+const isCheck = process.argv.includes('--check');
+const services = await Promise.all(
+  SUBGRAPHS.map(async (name) => ({
+    name,
+    // The gateway takes addresses from its environment; this one only names the service.
+    url: `http://${name}`,
+    typeDefs: parse(await readFile(new URL(`../../subgraphs/${name}/schema.graphql`, import.meta.url), 'utf8')),
+  })),
+);
+const supergraph = compose();
+
+if (!isCheck) await writeFile(FILE, supergraph);
+else if ((await readFile(FILE, 'utf8').catch(() => '')) !== supergraph)
+  fail('gateway/federation/supergraph.graphql is stale: run "npm run compose" and commit it');
+
+for (const difference of await differencesOfSecondComposer()) fail(`a second composer disagrees: ${difference}`);
+
+const { since, changes, isRelease } = await breakingChanges(toApi(parse(supergraph)), toApi);
+for (const change of changes) {
+  const text = `${change} (breaks clients of ${since})`;
+  if (isCheck && isRelease) fail(text);
+  else console.log(text);
 }
 
-async function compose(): Promise<string> {
-  const services = await Promise.all(
-    SUBGRAPHS.map(async (name) => ({
-      name,
-      // The gateway takes addresses from its environment; this one only names the service.
-      url: `http://${name}`,
-      typeDefs: parse(await readFile(new URL(`../../subgraphs/${name}/schema.graphql`, import.meta.url), 'utf8')),
-    })),
-  );
+function compose(): string {
   const { supergraphSdl, errors } = composeServices(services);
   if (supergraphSdl === undefined)
     throw new Error(`the subgraphs don't compose:\n${errors?.map((error) => error.message).join('\n')}`);
   return `${supergraphSdl}\n`;
+}
+
+async function differencesOfSecondComposer(): Promise<string[]> {
+  const composed = independent.composeServices(services);
+  if (independent.compositionHasErrors(composed)) return composed.errors.map((error) => error.message);
+  const differences = await diff(toApi(parse(supergraph)), toApi(parse(composed.supergraphSdl)));
+  return differences.map(({ message }) => message);
+}
+
+/** What clients see of a supergraph. */
+function toApi(document: DocumentNode): GraphQLSchema {
+  return buildSchema(print(independent.transformSupergraphToPublicSchema(document)));
+}
+
+function fail(message: string): void {
+  console.error(message);
+  process.exitCode = 1;
 }

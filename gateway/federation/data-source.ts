@@ -1,35 +1,89 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { GraphQLDataSource } from '@apollo/gateway';
-import { toGraphQLError, unavailable } from '../../platform/refusal.ts';
-import { ServiceUnavailable, type ServiceClient } from '../../platform/service-client.ts';
+import { Kind, type DocumentNode } from 'graphql';
+import { leftOf, type Deadline } from '../../platform/deadline.ts';
+import { refuse, toGraphQLError, unavailable, type Refusal } from '../../platform/refusal.ts';
+import { ServiceUnavailable } from '../../platform/service-client.ts';
 import type { Logger } from '../../platform/logger.ts';
+import { traceIdOf } from '../../platform/trace.ts';
 import type { SignedContext } from '../../platform/trust.ts';
+import { CircuitOpen, type GuardedService } from './circuit.ts';
+
+/** What the gateway knows of a client's request: who asks, and until when all of its fetches must be done. */
+export type GatewayContext = SignedContext & { deadline: Deadline };
 
 /**
- * How the gateway asks one subgraph: over our own client, which keeps connections and signs. Apollo's default client is
- * 45 % of a gateway's CPU.
+ * How the gateway asks one subgraph: over our own client, which keeps connections and signs (Apollo's default client is 45 % of a
+ * gateway's CPU). All fetches of a request share its deadline. What can't have been done is tried once more.
  */
 export const createDataSource = (
   name: string,
-  client: ServiceClient,
+  service: GuardedService,
   log: Logger,
-): GraphQLDataSource<SignedContext> => ({
+): GraphQLDataSource<GatewayContext> => ({
   async process(options) {
     if (!('incomingRequestContext' in options)) {
       throw new Error(`the gateway loads its schema from a file and asks the ${name} service for none`);
     }
     const { query = '', variables, operationName } = options.request;
+    const { deadline, ...context } = options.context;
+    const isMutation = MUTATION.test(query);
+    const ask = () => service.graphql({ query, variables, operationName }, context, deadline);
     try {
-      const { viewer, requestId, address } = options.context;
-      return await client.graphql(
-        { query, variables, operationName },
-        { viewer, requestId, ...(address !== undefined && { address }) },
-      );
+      return await ask().catch(async (error: unknown) => {
+        if (!isWorthAnother(error, isMutation) || leftOf(deadline) < MIN_LEFT_MS) throw error;
+        // The connection may be of a process that has just gone; the next one is to another.
+        await sleep(RETRY_DELAY_MS * (0.5 + Math.random()));
+        return ask();
+      });
     } catch (error) {
-      if (!(error instanceof ServiceUnavailable)) throw error;
-      log.error({ err: error, service: name }, 'a subgraph did not answer');
-      throw toGraphQLError(unavailable(`the ${name} service is away`, RETRY_AFTER_SECONDS));
+      const refusal = toRefusal(name, error, isMutation);
+      if (refusal === null) throw error;
+      if (!(error instanceof CircuitOpen)) {
+        const { requestId, trace } = context;
+        log.error(
+          { err: error, service: name, requestId, ...(trace && { traceId: traceIdOf(trace) }) },
+          'a subgraph did not answer',
+        );
+      }
+      const away = toGraphQLError(refusal);
+      return { errors: pathsOf(options.document, variables).map((path) => ({ ...away.toJSON(), path })) };
     }
   },
 });
 
+/**
+ * Where the data is missing, in the subgraph's answer: the gateway finds the client's own place for it. Of many entities the first
+ * stands for all.
+ */
+function pathsOf(document: DocumentNode | undefined, variables: Record<string, unknown> = {}): (string | number)[][] {
+  if ('representations' in variables) return [['_entities', 0]];
+  const [operation] = document?.definitions ?? [];
+  if (operation?.kind !== Kind.OPERATION_DEFINITION) return [[]];
+  return operation.selectionSet.selections.map((node) =>
+    node.kind === Kind.FIELD ? [(node.alias ?? node.name).value] : [],
+  );
+}
+
+/** The planner writes the operations for subgraphs, always with their kind in front. */
+const MUTATION = /^\s*mutation\b/;
+
+/** A question may be asked twice; a mutation only when the first can't have arrived. A time-out has used its time up. */
+const isWorthAnother = (error: unknown, isMutation: boolean) =>
+  error instanceof ServiceUnavailable && (error.how === 'refused' || (error.how === 'lost' && !isMutation));
+
+function toRefusal(name: string, error: unknown, isMutation: boolean): Refusal | null {
+  if (error instanceof CircuitOpen) return unavailable(`the ${name} service is away`, error.retryAfterSeconds);
+  if (!(error instanceof ServiceUnavailable)) return null;
+  if (error.how === 'refused' || (error.how === 'lost' && !isMutation))
+    return unavailable(`the ${name} service is away`, RETRY_AFTER_SECONDS);
+  const what = error.how === 'timeout' ? 'did not answer in time' : 'went away before it answered';
+  const advice = isMutation ? '; it may have been done: look, or repeat it with the same requestId' : '';
+  return error.how === 'timeout'
+    ? { ...refuse('TIMEOUT', `the ${name} service ${what}${advice}`), retryAfterSeconds: RETRY_AFTER_SECONDS }
+    : unavailable(`the ${name} service ${what}${advice}`, RETRY_AFTER_SECONDS);
+}
+
 const RETRY_AFTER_SECONDS = 2;
+const RETRY_DELAY_MS = 40;
+const MIN_LEFT_MS = 100;

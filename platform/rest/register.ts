@@ -4,6 +4,7 @@ import type { Admission } from '../admission.ts';
 import { refuseTooDeep } from '../json-depth.ts';
 import { isRefusal, type Fault } from '../refusal.ts';
 import type { SignedContext, Viewer } from '../trust.ts';
+import { toRequestContext } from '../request-context.ts';
 import { sendProblem } from '../problem.ts';
 import type { RestRequest, RestRoute } from './route.ts';
 import { toFaults } from './faults.ts';
@@ -69,9 +70,7 @@ async function answer(
   if (isRefusal(variables)) return sendProblem(reply, toProblem(variables));
 
   const { data, errors } =
-    variables === null
-      ? NOTHING
-      : await execute(operation, variables, { viewer, requestId: request.id, address: request.ip });
+    variables === null ? NOTHING : await execute(operation, variables, toRequestContext(request, viewer));
   const [error] = errors;
   if (error !== undefined) return sendProblem(reply, toProblem({ message: error.message, ...error.extensions }));
 

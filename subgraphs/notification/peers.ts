@@ -2,7 +2,9 @@ import { LRUCache } from 'lru-cache';
 import { toLiveTokens, type PushToken } from '../../contracts/message.ts';
 import { NOTIFICATION_SERVICE } from '../../contracts/scopes.ts';
 import { createBatcher } from '../../platform/batch.ts';
+import type { Deadline } from '../../platform/deadline.ts';
 import { ServiceUnavailable, type ServiceClient } from '../../platform/service-client.ts';
+import type { Trace } from '../../platform/trace.ts';
 
 /** Whom a send goes to, as the user service knows them now. */
 export type Recipient = {
@@ -122,7 +124,7 @@ const VERSION =
   '{ number contents { locale email { subject html text } push { title body image link data ttlSeconds collapseKey } } }';
 
 /** A user's id or a template's code, and the request it is asked for. */
-type Asked = { key: string; requestId: string };
+export type Asked = { key: string; requestId: string; trace?: Trace | undefined; deadline?: Deadline | undefined };
 
 async function fetchEntities<Entity>(
   service: ServiceClient,
@@ -131,12 +133,15 @@ async function fetchEntities<Entity>(
   selection: string,
   asked: Asked[],
 ): Promise<(Entity | null)[]> {
+  const [first] = asked;
   const { data, errors } = await service.graphql(
     {
       query: `query Entities($representations: [_Any!]!) { _entities(representations: $representations) { ... on ${typename} ${selection} } }`,
       variables: { representations: asked.map(({ key }) => ({ __typename: typename, [keyField]: key })) },
     },
-    { viewer: NOTIFICATION_SERVICE, requestId: asked[0]?.requestId ?? '' },
+    // One question for many requests: it carries the trace of the first, and lasts until the last one's time is over.
+    { viewer: NOTIFICATION_SERVICE, requestId: first?.requestId ?? '', ...(first?.trace && { trace: first.trace }) },
+    Math.max(...asked.map(({ deadline = Infinity }) => deadline)),
   );
   const [error] = errors ?? [];
   if (error !== undefined)
