@@ -4,6 +4,7 @@ import { MESSAGE_LIMIT_BYTES, type EmailMessage, type Message, type PushToken } 
 import { faultOfPayload, type PushContent } from '../../contracts/push-payload.ts';
 import { renderLiquid, type LiquidMode } from '../../platform/liquid.ts';
 import { refuse, refuseFaults, type Fault, type Refusal } from '../../platform/refusal.ts';
+import { faultsOfVariables, type DeclaredVariable } from './declared-variables.ts';
 
 /** One language of a template's version. */
 export type TemplateContent = { locale: string; email: EmailParts | null; push: PushParts | null };
@@ -20,8 +21,16 @@ export type PushParts = {
   collapseKey: string | null;
 };
 
-/** What is rendered; of a send, or of a preview. */
+/** What a send, or a preview, asks for. */
 export type ToRender = { type: NotificationType; variables: Record<string, unknown> };
+
+/** What it is rendered from. */
+export type RenderSource = {
+  content: TemplateContent;
+  declaredVariables: DeclaredVariable[];
+  /** For an unsubscribable template: its mails have it as the variable unsubscribe_url. */
+  unsubscribeUrl: string | null;
+};
 
 /** Whom it is rendered for. */
 export type RenderRecipient = { name: string; email: string | null; pushTokens: PushToken[] };
@@ -29,22 +38,18 @@ export type RenderRecipient = { name: string; email: string | null; pushTokens: 
 /** A message that is addressed to nobody yet. */
 export type RenderedContent = Omit<EmailMessage, 'to'> | PushContent;
 
-/**
- * Renders what will be sent, or refuses: no address, no content for the channel, a missing variable, too large.
- * @param unsubscribeUrl for an unsubscribable template: its mails have it as the variable unsubscribe_url
- */
+/** Renders what will be sent, or refuses: no address, no content for the channel, a missing or wrong variable, too large. */
 export function renderMessage(
   send: ToRender,
   { name, email, pushTokens }: RenderRecipient,
-  content: TemplateContent,
-  unsubscribeUrl: string | null,
+  source: RenderSource,
 ): Message | Refusal {
   const address = email ?? '';
-  if (content[send.type] !== null && (send.type === 'email' ? address === '' : pushTokens.length === 0)) {
+  if (source.content[send.type] !== null && (send.type === 'email' ? address === '' : pushTokens.length === 0)) {
     const lacks = send.type === 'email' ? 'an e-mail address' : 'a push token';
     return refuse('UNPROCESSABLE', `userId names a user without ${lacks}`, 'userId', 'NO_ADDRESS');
   }
-  const rendered = renderContent(send, content, unsubscribeUrl, new Set(pushTokens.map(({ kind }) => kind)));
+  const rendered = renderContent(send, source, new Set(pushTokens.map(({ kind }) => kind)));
   if ('kind' in rendered) return rendered;
   return rendered.type === 'email' ? { ...rendered, to: { name, address } } : { ...rendered, tokens: pushTokens };
 }
@@ -54,13 +59,13 @@ export function renderMessage(
  * @param pushKinds the kinds of devices it goes to: a push message must be small enough for one of them
  */
 export function renderContent(
-  { type, variables }: ToRender,
-  content: TemplateContent,
-  unsubscribeUrl: string | null,
+  { type, variables: given }: ToRender,
+  { content, declaredVariables, unsubscribeUrl }: RenderSource,
   pushKinds: ReadonlySet<PushToken['kind']>,
 ): RenderedContent | Refusal {
   const isLinked = type === 'email' && unsubscribeUrl !== null;
-  const text = new TextRenderer(isLinked ? { ...variables, unsubscribe_url: unsubscribeUrl } : variables);
+  const variables = isLinked ? { ...given, unsubscribe_url: unsubscribeUrl } : given;
+  const text = new TextRenderer(variables, faultsOfVariables(declaredVariables, variables));
   const rendered =
     type === 'email'
       ? content.email && renderEmail(content.email, text, unsubscribeUrl)
@@ -128,11 +133,13 @@ const renderPush = (
 
 /** Renders the parts of one message and collects what is missing in any of them. */
 class TextRenderer {
-  readonly faults: Fault[] = [];
+  readonly faults: Fault[];
   readonly #variables: Record<string, unknown>;
 
-  constructor(variables: Record<string, unknown>) {
+  /** @param faults those known already */
+  constructor(variables: Record<string, unknown>, faults: Fault[]) {
     this.#variables = variables;
+    this.faults = faults;
   }
 
   render(text: string, mode: LiquidMode): string {

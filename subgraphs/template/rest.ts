@@ -14,9 +14,7 @@ import {
 /** A text may have 256 KiB, and a template has several. */
 const MAX_TEMPLATE_BYTES = 1024 * 1024;
 
-const createTemplateSchema = z.strictObject({
-  code: z.string(),
-  locale: z.string().optional(),
+const channelSchemas = {
   email: z.strictObject({ subject: z.string(), html: z.string(), text: z.string().nullish() }).nullish(),
   push: z
     .strictObject({
@@ -29,8 +27,26 @@ const createTemplateSchema = z.strictObject({
       collapse_key: z.string().nullish(),
     })
     .nullish(),
+};
+
+const contentSchema = z.strictObject({ locale: z.string(), ...channelSchemas });
+
+const declaredVariableSchema = z.strictObject({
+  name: z.string(),
+  type: z.enum(['string', 'number', 'boolean', 'object', 'list']).transform((type) => type.toUpperCase()),
+  required: z.boolean().optional(),
+  description: z.string().nullish(),
+});
+
+const createTemplateSchema = z.strictObject({
+  code: z.string(),
+  locale: z.string().optional(),
+  ...channelSchemas,
+  contents: z.array(contentSchema).optional(),
+  variables: z.array(declaredVariableSchema).optional(),
   sensitive: z.boolean().optional(),
   unsubscribable: z.boolean().optional(),
+  reason: z.string().optional(),
 });
 
 const readQuerySchema = z.strictObject({
