@@ -1,12 +1,12 @@
 import { isRefusal, refuse, refuseFaults, type Refusal } from '../../platform/refusal.ts';
 import type { DraftTemplateVersionInput } from './generated/graphql.ts';
-import { noSuchTemplate } from './publish-version.ts';
+import { changeTemplate, noSuchVersion } from './change-template.ts';
 import type { LockedTemplate, NewVersion, TemplateStore, VersionRow } from './store.ts';
 import {
   faultsOfContents,
   faultsOfDeclarations,
+  faultOfSize,
   faultsOfReason,
-  MAX_LOCALES,
   toContent,
   toDeclared,
 } from './version-input.ts';
@@ -16,7 +16,7 @@ export async function draftVersion(
   store: TemplateStore,
   input: DraftTemplateVersionInput,
   createdBy: string,
-): Promise<({ kind: 'version' } & VersionRow) | Refusal> {
+): Promise<VersionRow | Refusal> {
   const { contents = [], variables, reason } = input;
   const [first, ...others] = [
     ...faultsOfContents(contents),
@@ -25,13 +25,12 @@ export async function draftVersion(
   ];
   if (first !== undefined) return refuseFaults('BAD_USER_INPUT', [first, ...others]);
 
-  const drafted = await store.withTemplate(input.code, async (_, locked) => {
+  return changeTemplate(store, input.code, async (_, locked) => {
     const version = await toVersion(locked, input, createdBy);
     if (isRefusal(version)) return version;
-    return locked.findVersion(await locked.insertVersion(version));
+    const number = await locked.insertVersion(version);
+    return (await locked.findVersion(number)) ?? noSuchVersion;
   });
-  if (drafted === null) return noSuchTemplate;
-  return isRefusal(drafted) ? drafted : { kind: 'version', ...drafted };
 }
 
 async function toVersion(
@@ -47,13 +46,8 @@ async function toVersion(
   const all = [...named, ...kept];
   if (all.length === 0)
     return refuse('BAD_USER_INPUT', 'contents or basedOn is required: a version has a language', 'contents', 'INVALID');
-  if (all.length > MAX_LOCALES)
-    return refuse(
-      'BAD_USER_INPUT',
-      `contents and basedOn have more than ${MAX_LOCALES} languages`,
-      'contents',
-      'INVALID',
-    );
+  const tooMuch = faultOfSize(all);
+  if (tooMuch !== null) return refuse('BAD_USER_INPUT', `contents ${tooMuch}`, 'contents', 'INVALID');
   return {
     contents: all,
     declared: variables?.map(toDeclared) ?? base?.declared ?? [],

@@ -6,7 +6,7 @@ import { isRefusal, refuse, refuseFaults, type Refusal } from '../../platform/re
 import { chooseContent, type LocaleSource } from '../rendering/choose-locale.ts';
 import { renderContent, type RenderSource, type TemplateContent } from '../rendering/render-message.ts';
 import type { PreviewTemplateInput } from './generated/graphql.ts';
-import { noSuchTemplate, noSuchVersion } from './publish-version.ts';
+import { noSuchTemplate, noSuchVersion } from './change-template.ts';
 import type { TemplateStore, VersionRow } from './store.ts';
 import { faultsOfVersion, refusePublishing } from './version-faults.ts';
 import { invalid, isCode } from './version-input.ts';

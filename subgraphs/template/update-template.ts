@@ -1,7 +1,7 @@
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { faultOfLocale } from '../../platform/text.ts';
 import type { UpdateTemplateInput } from './generated/graphql.ts';
-import { noSuchTemplate } from './publish-version.ts';
+import { changeTemplate } from './change-template.ts';
 import type { TemplateRow, TemplateStore } from './store.ts';
 import { faultsOfVersion, refusePublishing } from './version-faults.ts';
 import { toLocale } from './version-input.ts';
@@ -11,11 +11,11 @@ export async function updateTemplate(
   store: TemplateStore,
   code: string,
   { defaultLocale, sensitive, unsubscribable }: UpdateTemplateInput,
-): Promise<({ kind: 'template' } & TemplateRow) | Refusal> {
+): Promise<TemplateRow | Refusal> {
   const fault = defaultLocale == null ? null : faultOfLocale(defaultLocale);
   if (fault !== null) return refuse('BAD_USER_INPUT', `defaultLocale ${fault}`, 'defaultLocale', 'INVALID');
 
-  const updated = await store.withTemplate(code, async (template, locked): Promise<TemplateRow | Refusal> => {
+  return changeTemplate(store, code, async (template, locked) => {
     const settings = {
       defaultLocale: defaultLocale == null ? template.defaultLocale : toLocale(defaultLocale),
       sensitive: sensitive ?? template.sensitive,
@@ -30,6 +30,4 @@ export async function updateTemplate(
     const refusal = published && refusePublishing('UNPROCESSABLE', faultsOfVersion(settings, published));
     return refusal ?? locked.update(settings);
   });
-  if (updated === null) return noSuchTemplate;
-  return 'kind' in updated ? updated : { kind: 'template', ...updated };
 }

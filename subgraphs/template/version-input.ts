@@ -10,7 +10,8 @@ type ContentInput = {
   push?: PushContentInput | null | undefined;
 };
 
-export const MAX_LOCALES = 100;
+const MAX_LOCALES = 100;
+const MAX_VERSION_BYTES = 2 * 1024 * 1024;
 const MAX_VARIABLES = 200;
 const MAX_TEXT_BYTES = 256 * 1024;
 /** Four weeks: the longest that any push service keeps a message (FCM). */
@@ -27,7 +28,8 @@ export const toLocale = (tag: string): string => Intl.getCanonicalLocales(tag)[0
 
 /** What is wrong with the languages of a version, whatever the Liquid in them says. */
 export function faultsOfContents(contents: ContentInput[]): Fault[] {
-  if (contents.length > MAX_LOCALES) return [invalid('contents', `must be at most ${MAX_LOCALES}`)];
+  const tooMuch = faultOfSize(contents);
+  if (tooMuch !== null) return [invalid('contents', tooMuch)];
   const seen = new Set<string>();
   return contents.flatMap((content, index) => {
     const field = `contents.${index}.locale`;
@@ -38,6 +40,14 @@ export function faultsOfContents(contents: ContentInput[]): Fault[] {
     seen.add(locale);
     return faultsOfContent(content, `contents.${locale}.`);
   });
+}
+
+/** Publishing reads all of it at once. */
+export function faultOfSize(contents: object[]): string | null {
+  if (contents.length > MAX_LOCALES) return `must be at most ${MAX_LOCALES} languages`;
+  return Buffer.byteLength(JSON.stringify(contents)) > MAX_VERSION_BYTES
+    ? `must be at most ${MAX_VERSION_BYTES} bytes in all`
+    : null;
 }
 
 /** @param prefix what its fields are called by: `contents.de.`, or nothing */

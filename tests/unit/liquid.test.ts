@@ -119,6 +119,14 @@ describe('analysis', () => {
     ]);
   });
 
+  test('of a text of 256 KiB is soon done', () => {
+    const start = performance.now();
+    const text = '{{a}}\n'.repeat(40_000);
+    expect(faultOfLiquid(text)).toBeNull();
+    expect(variablesOfLiquid(text).at(-1)).toMatchObject({ line: 40_000, column: 3 });
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
   // The analysis must not promise what rendering does not keep, so both are asked about each.
   test.each([
     '{{ a }}',
