@@ -20,6 +20,7 @@ import {
   type UpdateTemplateInput,
 } from '../client/generated/operations.ts';
 import { givenUser, mailsOf, sendBody } from './given.ts';
+import { expectProblem } from './problem.ts';
 import { startHerald, type Herald } from './start.ts';
 
 let herald: Herald;
@@ -552,5 +553,97 @@ describe('lists', () => {
     expect(one.count).toBeGreaterThan(3);
     // What comes while a statement is under way goes with the next one, so the number varies a little, but not with the rows.
     expect(six.count).toBeLessThan(one.count + 4);
+  });
+});
+
+describe('over REST', () => {
+  const TEMPLATES = '/api/v1/templates/';
+  const post = (path: string, body: object) => herald.rest('POST', TEMPLATES + path, body);
+
+  test.each(['raw', 'as %2F'])(
+    'a version is drafted, published, rolled back and previewed; slashes are %s',
+    async (how) => {
+      const code = `shop/${randomUUID()}`;
+      const inPath = how === 'raw' ? code : code.replaceAll('/', '%2F');
+      const variables = [{ name: 'first_name', type: 'string' }];
+      const contents = [{ locale: 'de-at', email: email('Servus {{ first_name }}') }];
+      await post('', { code, email: email('Hello {{ first_name }}'), contents, variables });
+
+      const drafted = await post(`${inPath}/versions`, {
+        based_on: 1,
+        contents: [{ locale: 'en', push: { title: 'Hi {{ first_name }}', body: 'x', ttl_seconds: 60 } }],
+        reason: 'shorter',
+      });
+      expect(drafted).toMatchObject({
+        status: 201,
+        body: {
+          number: 2,
+          is_published: false,
+          based_on: 1,
+          reason: 'shorter',
+          created_by: 'admin',
+          missing_locales: [],
+        },
+      });
+      expect(drafted.body.faults).toContainEqual(
+        expect.objectContaining({ severity: 'warning', field: 'contents.en.email', code: 'MISSING_CHANNEL' }),
+      );
+      expect(await post(`${inPath}/publish`, { number: 2, reason: 'spring' })).toMatchObject({
+        status: 200,
+        body: { code, number: 2, is_published: true },
+      });
+      const asked = { locale: 'en', variables: { first_name: 'Ada' } };
+      expect(await post(`${inPath}/preview/`, asked)).toMatchObject({
+        status: 200,
+        body: {
+          number: 2,
+          locale: 'en',
+          locale_source: 'asked',
+          email: null,
+          push: { title: 'Hi Ada', ttl_seconds: 60 },
+        },
+      });
+      expect(
+        await post(`${inPath}/preview`, { ...asked, number: 1, notification_type: 'email', locale: 'de-AT' }),
+      ).toMatchObject({
+        status: 200,
+        body: { number: 1, locale: 'de-AT', email: { subject: 'Servus Ada' }, push: null },
+      });
+      expect(await post(`${inPath}/rollback`, {})).toMatchObject({ status: 200, body: { code, number: 1 } });
+
+      const first = await herald.rest('GET', `${TEMPLATES}${inPath}/versions/?first=1`);
+      expect(first).toMatchObject({ status: 200, body: { versions: [{ number: 2, is_published: false }] } });
+      const second = await herald.rest('GET', `${TEMPLATES}${inPath}/versions?first=1&after=${first.body.next}`);
+      expect(second.body).toMatchObject({ versions: [{ number: 1, is_published: true }], next: null });
+    },
+  );
+
+  test('what can not be is refused as problem details, in the spelling of the path', async () => {
+    const code = await givenTemplate();
+    const large = { locale: 'de-AT', push: { title: 'x', body: 'x', ttl_seconds: -1 } };
+    expectProblem(await post(`${code}/versions`, { contents: [large] }), 400, ['contents.de-AT.push.ttl_seconds']);
+    expectProblem(await post(`${code}/versions`, { contents: [{ ...large, colour: 'red' }] }), 400, [
+      'contents.0.colour',
+    ]);
+    expectProblem(await post(`${code}/versions`, { based_on: 7 }), 404, ['based_on']);
+    expectProblem(await post(`${code}/versions`, { variables: [{ name: 'a', type: 'money' }] }), 400, [
+      'variables.0.type',
+    ]);
+    expectProblem(await post(`${code}/publish`, { number: 7 }), 404, ['number']);
+    expectProblem(await post(`${code}/publish`, {}), 400, ['number']);
+    expectProblem(await post(`${code}/publish`, { number: 1 }), 409, ['number']);
+    expectProblem(await post(`${code}/rollback`, {}), 409, ['code']);
+    expectProblem(await post(`${code}/preview`, {}), 422, ['variables.name']);
+    expectProblem(await post('no/such/preview', {}), 404, ['code']);
+    expectProblem(await post('no/such', {}), 404);
+    expectProblem(await herald.rest('GET', `${TEMPLATES}no/such/versions`), 404);
+    expectProblem(await herald.rest('GET', `${TEMPLATES}${code}/publish`), 404);
+    expectProblem(await herald.rest('GET', `${TEMPLATES}${code}/versions?first=0`), 400, ['first']);
+    expectProblem(await herald.rest('GET', `${TEMPLATES}${code}/versions?after=x`), 400, ['after']);
+    await draft(code, { contents: [{ locale: 'en', email: email('{{ a | shout }}') }] });
+    expectProblem(await post(`${code}/publish`, { number: 2 }), 422, [
+      'contents.en.email.html',
+      'contents.en.email.subject',
+    ]);
   });
 });
