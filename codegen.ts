@@ -18,9 +18,12 @@ const mappers: Record<string, Record<string, string>> = {
   template: {
     Template: '../store.ts#TemplateRow',
     TemplateVersion: '../store.ts#VersionRow',
-    TemplateContent: '../store.ts#ContentRow',
-    EmailContent: '../store.ts#EmailParts',
-    PushContent: '../store.ts#PushParts',
+    TemplatePublication: '../store.ts#PublicationRow',
+    TemplateContent: '../../rendering/render-message.ts#TemplateContent as ContentParts',
+    EmailContent: '../../rendering/render-message.ts#EmailParts',
+    PushContent: '../../rendering/render-message.ts#PushParts',
+    DeclaredVariable: '../../rendering/declared-variables.ts#DeclaredVariable as Declared',
+    TemplatePreview: '../preview-template.ts#Preview',
   },
   notification: {
     Notification: '../store.ts#NotificationRow',

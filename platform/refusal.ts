@@ -13,8 +13,8 @@ export type Refusal = {
   retryAfterSeconds?: number;
 };
 
-/** One wrong thing; `field` is the path in GraphQL's spelling, for example `variables.name`. */
-export type Fault = { field: string; code: string; message: string };
+/** One wrong thing; `field` is the path in GraphQL's spelling, for example `variables.name`. A fault within a text has its place, from 1. */
+export type Fault = { field: string; code: string; message: string; line?: number; column?: number };
 
 /** Each code and the HTTP status it means. */
 export const STATUS_OF = {

@@ -38,6 +38,7 @@ export function expectProblem({ status, headers, body }: RestAnswer, expected: n
       field: expect.any(String),
       code: expect.stringMatching(/^[A-Z_]+$/),
       message: expect.stringMatching(/./),
+      ...('line' in fault && { line: expect.any(Number), column: expect.any(Number) }),
     });
   }
 }

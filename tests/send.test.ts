@@ -185,10 +185,14 @@ describe.each(brokerKinds)('sending over %s', (broker) => {
   });
 
   test("the send's language is preferred over the user's, and the template's own is the last resort", async () => {
-    const code = await givenTemplate(herald, { locale: 'fr', email: { subject: 'Bonjour', html: 'x' } });
-    const addLanguage = `INSERT INTO template_content (code, number, locale, email) VALUES ($1, 1, $2, $3)`;
-    await herald.sql('template', addLanguage, [code, 'de', { subject: 'Hallo', html: 'x', text: null }]);
-    await herald.sql('template', addLanguage, [code, 'en', { subject: 'Hello', html: 'x', text: null }]);
+    const code = await givenTemplate(herald, {
+      locale: 'fr',
+      email: { subject: 'Bonjour', html: 'x' },
+      contents: [
+        { locale: 'de', email: { subject: 'Hallo', html: 'x' } },
+        { locale: 'en', email: { subject: 'Hello', html: 'x' } },
+      ],
+    });
     const subjectFor = async (user: string, fields: object) => {
       const id = await givenSent(herald, user, code, fields);
       await herald.drained();

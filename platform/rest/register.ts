@@ -31,11 +31,11 @@ export function registerRoutes(
   dependencies: RestDependencies,
 ): void {
   const viewers = new WeakMap<FastifyRequest, Viewer>();
-  for (const route of routes) {
+  for (const group of groupByUrl(routes)) {
     app.route({
-      method: route.method,
-      bodyLimit: route.bodyLimit,
-      url: route.path.replace(/\{(\w+)\.\.\.\}/, '*').replace(/\{(\w+)\}/g, ':$1'),
+      method: group.method,
+      bodyLimit: group.bodyLimit,
+      url: group.url,
       // Before the body: nobody without a key makes us read one.
       onRequest: async (request, reply) => {
         const viewer = await dependencies.authenticate(request.headers);
@@ -45,10 +45,36 @@ export function registerRoutes(
         viewers.set(request, viewer);
         return undefined;
       },
-      handler: (request, reply) => answer(route, dependencies, viewers.get(request) as Viewer, request, reply),
+      handler: (request, reply) => {
+        const route = group.routes.find(({ path }) => endOf(request).endsWith(behindRest(path)));
+        if (route === undefined) return reply.callNotFound();
+        return answer(route, dependencies, viewers.get(request) as Viewer, request, reply);
+      },
     });
   }
 }
+
+type Group = Pick<RestRoute, 'method' | 'bodyLimit'> & { url: string; routes: RestRoute[] };
+
+/** The server's wildcard takes all of the rest, so routes that differ behind it share one; the longer ends come first. */
+function groupByUrl(routes: readonly RestRoute[]): Group[] {
+  const groups = new Map<string, Group>();
+  for (const route of routes.toSorted((a, b) => behindRest(b.path).length - behindRest(a.path).length)) {
+    const { method, bodyLimit } = route;
+    const url = route.path.replace(/\{\w+\.\.\.\}.*$/, '*').replace(/\{(\w+)\}/g, ':$1');
+    const group = groups.get(`${method} ${url}`);
+    if (group === undefined) groups.set(`${method} ${url}`, { method, bodyLimit, url, routes: [route] });
+    else group.routes.push(route);
+  }
+  return [...groups.values()];
+}
+
+/** `/publish` of `/api/v1/templates/{code...}/publish`. */
+const behindRest = (path: string): string => /\{\w+\.\.\.\}(.*)$/.exec(path)?.[1] ?? '';
+
+/** What the server's wildcard took; empty for a route without one. */
+const endOf = ({ params }: FastifyRequest): string =>
+  ((params as Record<string, string>)['*'] ?? '').replace(/\/$/, '');
 
 const ANONYMOUS = {
   code: 'UNAUTHENTICATED',
@@ -87,7 +113,8 @@ type Read = { request: RestRequest } | { detail: string; faults: Fault[] };
 function readRequest(route: RestRoute, request: FastifyRequest): Read {
   const rest = /\{(\w+)\.\.\.\}/.exec(route.path)?.[1];
   const { '*': wildcard, ...params } = request.params as Record<string, string>;
-  if (rest !== undefined && wildcard !== undefined) params[rest] = wildcard.replace(/\/$/, '');
+  if (rest !== undefined && wildcard !== undefined)
+    params[rest] = endOf(request).slice(0, -behindRest(route.path).length || undefined);
 
   const faults: Fault[] = [];
   let body: unknown;

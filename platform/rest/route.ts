@@ -7,7 +7,10 @@ import type { Refusal } from '../refusal.ts';
  */
 export type RestRoute = {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  /** As the specification spells it: `/api/v1/users/{user_id}`; `{code...}` takes the rest of the path, slashes included. */
+  /**
+   * As the specification spells it: `/api/v1/users/{user_id}`; `{code...}` takes the rest of the path, slashes included, up to what the
+   * route has behind it: `/api/v1/templates/{code...}/publish`.
+   */
   path: string;
   summary: string;
   /** The text of the GraphQL operation, or how the request chooses one. */

@@ -24,4 +24,6 @@ function mapKeys(value: unknown, spell: (key: string) => string): unknown {
 
 const toCamel = (key: string) => key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
-const toSnake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+/** A language tag, such as the de-AT of `contents.de-AT.email`, is no name of ours. */
+const toSnake = (key: string) =>
+  key.includes('-') ? key : key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

@@ -5,6 +5,8 @@ import { createBatcher } from '../../platform/batch.ts';
 import type { Deadline } from '../../platform/deadline.ts';
 import { ServiceUnavailable, type ServiceClient } from '../../platform/service-client.ts';
 import type { Trace } from '../../platform/trace.ts';
+import type { DeclaredVariable } from '../rendering/declared-variables.ts';
+import type { TemplateContent } from '../rendering/render-message.ts';
 
 /** Whom a send goes to, as the user service knows them now. */
 export type Recipient = {
@@ -17,34 +19,20 @@ export type Recipient = {
   contactVersion: number;
 };
 
-/** A published version with all its languages. It never changes. */
-export type TemplateVersion = {
-  number: number;
-  defaultLocale: string;
-  sensitive: boolean;
-  unsubscribable: boolean;
-  contents: TemplateContent[];
-};
+/** The published version of a template, and what of the template itself a send needs. */
+export type PublishedTemplate = TemplateSettings & TemplateVersion;
 
-export type TemplateContent = {
-  locale: string;
-  email: { subject: string; html: string; text: string | null } | null;
-  push: {
-    title: string;
-    body: string;
-    image: string | null;
-    link: string | null;
-    data: Record<string, unknown> | null;
-    ttlSeconds: number | null;
-    collapseKey: string | null;
-  } | null;
-};
+/** May change at any time. */
+type TemplateSettings = { defaultLocale: string; sensitive: boolean; unsubscribable: boolean };
+
+/** A version with all its languages. It never changes. */
+type TemplateVersion = { number: number; contents: TemplateContent[]; declaredVariables: DeclaredVariable[] };
 
 export type Peers = ReturnType<typeof createPeers>;
 
 /**
- * Asks the user and the template service. Concurrent calls share one `_entities` request each; users and the number of the
- * published version are never cached, the content of a version always.
+ * Asks the user and the template service. Concurrent calls share one `_entities` request each; users, a template's
+ * settings and the number of its published version are never cached, the content of a version always.
  * Every function rejects with ServiceUnavailable.
  */
 export function createPeers(users: ServiceClient, templates: ServiceClient) {
@@ -53,11 +41,11 @@ export function createPeers(users: ServiceClient, templates: ServiceClient) {
 
   const findCurrent = createBatcher(
     (asked: Asked[]) =>
-      fetchEntities<{ currentVersion: { number: number } | null }>(
+      fetchEntities<TemplateSettings & { currentVersion: { number: number } | null }>(
         templates,
         'Template',
         'code',
-        '{ currentVersion { number } }',
+        '{ defaultLocale sensitive unsubscribable currentVersion { number } }',
         asked,
       ),
     PEER_BATCH,
@@ -74,37 +62,37 @@ export function createPeers(users: ServiceClient, templates: ServiceClient) {
     ),
 
     /** The published version; null when there is no such template or none is published. */
-    async findPublished(asked: Asked): Promise<TemplateVersion | null> {
-      const number = (await findCurrent(asked))?.currentVersion?.number;
-      if (number === undefined) return null;
-      const name = `${asked.key}@${number}`;
-      const known = versions.get(name);
-      if (known !== undefined) return known;
-      const version = fetchVersion(templates, asked, number);
-      versions.set(name, version);
-      const forget = () => void versions.delete(name);
-      version.then((found) => found === null && forget(), forget);
-      return version;
+    async findPublished(asked: Asked): Promise<PublishedTemplate | null> {
+      const template = await findCurrent(asked);
+      if (!template?.currentVersion) return null;
+      const { currentVersion, ...settings } = template;
+      const version = await findVersion(asked, currentVersion.number);
+      return version && { ...settings, ...version };
     },
   };
+
+  function findVersion(asked: Asked, number: number): Promise<TemplateVersion | null> {
+    const name = `${asked.key}@${number}`;
+    const known = versions.get(name);
+    if (known !== undefined) return known;
+    const version = fetchVersion(templates, asked, number);
+    versions.set(name, version);
+    const forget = () => void versions.delete(name);
+    version.then((found) => found === null && forget(), forget);
+    return version;
+  }
 }
 
 async function fetchVersion(templates: ServiceClient, asked: Asked, number: number): Promise<TemplateVersion | null> {
-  const [template] = await fetchEntities<{
-    defaultLocale: string;
-    sensitive: boolean;
-    unsubscribable: boolean;
-    version: Pick<TemplateVersion, 'number' | 'contents'>;
-  }>(
+  const selection = `{ version(number: ${number}) ${VERSION} }`;
+  const [template] = await fetchEntities<{ version: TemplateVersion | null }>(
     templates,
     'Template',
     'code',
-    `{ defaultLocale sensitive unsubscribable version(number: ${number}) ${VERSION} }`,
+    selection,
     [asked],
   );
-  if (!template) return null;
-  const { version, ...rest } = template;
-  return { ...version, ...rest };
+  return template?.version ?? null;
 }
 
 type UserEntity = Omit<Recipient, 'pushTokens'> & {
@@ -121,7 +109,7 @@ const PEER_BATCH = { maxItems: 200, maxInFlight: 8 };
 
 const RECIPIENT = '{ id name email pushTokens { id kind token deadAt } locale contactVersion }';
 const VERSION =
-  '{ number contents { locale email { subject html text } push { title body image link data ttlSeconds collapseKey } } }';
+  '{ number declaredVariables { name type required } contents { locale email { subject html text } push { title body image link data ttlSeconds collapseKey } } }';
 
 /** A user's id or a template's code, and the request it is asked for. */
 export type Asked = { key: string; requestId: string; trace?: Trace | undefined; deadline?: Deadline | undefined };

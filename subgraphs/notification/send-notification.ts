@@ -5,11 +5,11 @@ import { refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { ServiceUnavailable } from '../../platform/service-client.ts';
 import { toCanonicalEmail } from '../../platform/text.ts';
 import type { SignedContext } from '../../platform/trust.ts';
-import { chooseLocale } from './choose-locale.ts';
+import { chooseContent } from '../rendering/choose-locale.ts';
+import { renderMessage } from '../rendering/render-message.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
 import { faultOfTimes, parseSend, type ParsedSend } from './parse-send.ts';
-import type { Peers, Recipient, TemplateVersion } from './peers.ts';
-import { renderMessage } from './render-message.ts';
+import type { Peers, PublishedTemplate, Recipient } from './peers.ts';
 import type { AcceptedKey, NewNotification, NotificationRow, NotificationStore } from './store.ts';
 import type { UnsubscribeLinks } from './unsubscribe-link.ts';
 
@@ -99,7 +99,7 @@ async function answerKnown(store: NotificationStore, send: ParsedSend, known: Ac
 function toRow(
   send: ParsedSend,
   recipient: Recipient | null,
-  template: TemplateVersion | null,
+  template: PublishedTemplate | null,
   links: UnsubscribeLinks,
   { clientId, correlationId }: { clientId: string; correlationId: string },
 ): NewNotification | Refusal {
@@ -107,17 +107,20 @@ function toRow(
   if (template === null)
     return refuse('NOT_FOUND', 'templateCode: there is no such template', 'templateCode', 'NOT_FOUND');
 
-  const locale = chooseLocale(
-    template.contents.map((content) => content.locale),
-    send.locale,
-    recipient.locale,
-    template.defaultLocale,
-  );
-  const content = template.contents.find((candidate) => candidate.locale === locale);
-  if (content === undefined)
+  const chosen = chooseContent(template.contents, send.type, {
+    asked: send.locale,
+    users: recipient.locale,
+    fallback: template.defaultLocale,
+  });
+  if (chosen === null)
     return refuse('UNPROCESSABLE', 'templateCode names a template without content', 'templateCode', 'NO_CONTENT');
+  const { content } = chosen;
   const unsubscribeUrl = template.unsubscribable ? links.toUrl(send) : null;
-  const message = renderMessage(send, recipient, content, unsubscribeUrl);
+  const message = renderMessage(send, recipient, {
+    content,
+    declaredVariables: template.declaredVariables,
+    unsubscribeUrl,
+  });
   if ('kind' in message) return message;
 
   return {
@@ -129,7 +132,7 @@ function toRow(
     userId: send.userId,
     templateCode: send.templateCode,
     templateVersion: template.number,
-    locale,
+    locale: content.locale,
     priority: send.priority,
     onAmbiguous: send.onAmbiguous,
     sendAt: send.sendAt,

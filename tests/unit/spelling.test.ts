@@ -51,6 +51,7 @@ test.each([
   ['variables.firstName', 'variables.firstName'],
   ['metadata.lineItems.0.userName', 'metadata.lineItems.0.userName'],
   ['push.data.orderId', 'push.data.orderId'],
+  ['contents.de-AT.push.ttlSeconds', 'contents.de-AT.push.ttl_seconds'],
   ['', ''],
 ])('the path %s is spelled %s', (camel, snake) => {
   expect(toSnakePath(camel)).toBe(snake);

@@ -12,6 +12,9 @@ CREATE TABLE "template" (
 CREATE TABLE "template_version" (
   "code" TEXT NOT NULL,
   "number" INTEGER NOT NULL,
+  "based_on" INTEGER,
+  "variables" JSONB NOT NULL DEFAULT '[]',
+  "reason" TEXT,
   "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
   "created_by" TEXT NOT NULL,
   CONSTRAINT "template_version_pkey" PRIMARY KEY ("code", "number"),
@@ -27,3 +30,28 @@ CREATE TABLE "template_content" (
   CONSTRAINT "template_content_pkey" PRIMARY KEY ("code", "number", "locale"),
   CONSTRAINT "template_content_code_number_fkey" FOREIGN KEY ("code", "number") REFERENCES "template_version"("code", "number") ON DELETE CASCADE ON UPDATE CASCADE
 );
+
+CREATE TABLE "template_publication" (
+  "code" TEXT NOT NULL,
+  "sequence" INTEGER NOT NULL,
+  "number" INTEGER NOT NULL,
+  "kind" TEXT NOT NULL,
+  "reason" TEXT,
+  "at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  "by" TEXT NOT NULL,
+  CONSTRAINT "template_publication_pkey" PRIMARY KEY ("code", "sequence"),
+  CONSTRAINT "template_publication_code_fkey" FOREIGN KEY ("code") REFERENCES "template"("code") ON DELETE CASCADE ON UPDATE CASCADE,
+  CONSTRAINT "template_publication_code_number_fkey" FOREIGN KEY ("code", "number") REFERENCES "template_version"("code", "number") ON DELETE CASCADE ON UPDATE CASCADE
+);
+
+CREATE INDEX "template_publication_code_number_sequence_idx" ON "template_publication"("code", "number", "sequence");
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% never changes', TG_TABLE_NAME;
+END
+$$;
+
+CREATE TRIGGER template_version_never_changes BEFORE UPDATE ON "template_version" FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER template_content_never_changes BEFORE UPDATE ON "template_content" FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER template_publication_never_changes BEFORE UPDATE ON "template_publication" FOR EACH ROW EXECUTE FUNCTION refuse_change();
