@@ -1,13 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient, type Document } from '../client/client.ts';
-import { LogInDocument, UpdateUserDocument, UserDocument } from '../client/generated/operations.ts';
+import {
+  LogInDocument,
+  SendNotificationDocument,
+  UpdateUserDocument,
+  UserDocument,
+} from '../client/generated/operations.ts';
 import { ADD_CUSTOMER, CUSTOMER } from '../examples/host-graph/queries.ts';
 import { makeFolder, type PrivateFolder } from './private-folder.ts';
 import { freePort } from './private-process.ts';
 import { startProgram, type Program } from './program.ts';
+import { until } from './until.ts';
 
 const root = join(import.meta.dirname, '..');
 const KEY = 'host-graph-admin-key';
@@ -74,10 +81,33 @@ async function givenCustomer(name: string) {
   return { id: addCustomer.id, userId: addCustomer.user.id, email };
 }
 
+/** The template comes with `npm start`. */
+async function givenSent(userId: string): Promise<void> {
+  const variables = { name: 'Ada' };
+  const input = {
+    notificationType: 'EMAIL' as const,
+    userId,
+    templateCode: 'welcome',
+    requestId: randomUUID(),
+    variables,
+  };
+  await as(KEY).request(SendNotificationDocument, { input });
+}
+
+const notifications = (...statuses: unknown[]) => ({
+  notifications: { edges: statuses.map((status) => ({ node: { status } })) },
+});
+
 test('one query tells what the shop and what Herald know of a customer', async () => {
-  const { id, email } = await givenCustomer('Ada');
-  const answer = await as(KEY).request(customer, { id });
-  expect(answer).toEqual({ customer: { name: 'Ada', user: { name: 'Ada', email } } });
+  const { id, userId } = await givenCustomer('Ada');
+  expect(await as(KEY).request(customer, { id })).toEqual({ customer: { name: 'Ada', user: notifications() } });
+  await givenSent(userId);
+  const isDelivered = async () => {
+    const answer = await as(KEY).request(customer, { id });
+    expect(answer).toMatchObject({ customer: { name: 'Ada', user: notifications(expect.any(String)) } });
+    return isDeepStrictEqual(answer.customer, { name: 'Ada', user: notifications('DELIVERED') });
+  };
+  await until(isDelivered);
 });
 
 test('who asks is the same for both: a user sees themselves, and no other customer', async () => {
@@ -85,7 +115,10 @@ test('who asks is the same for both: a user sees themselves, and no other custom
   await as(KEY).request(UpdateUserDocument, { id: ada.userId, input: { password: PASSWORD } });
   const { logIn } = await createClient({ url }).request(LogInDocument, { email: ada.email, password: PASSWORD });
   const user = as(logIn.accessToken);
-  expect(await user.request(customer, { id: ada.id })).toMatchObject({ customer: { name: 'Ada' } });
+  await Promise.all([givenSent(ada.userId), givenSent(ben.userId)]);
+  expect(await user.request(customer, { id: ada.id })).toEqual({
+    customer: { name: 'Ada', user: notifications(expect.any(String)) },
+  });
   expect(await user.request(customer, { id: ben.id })).toEqual({ customer: null });
   await expect(user.request(add, { name: 'Eve', email: 'eve@example.com' })).rejects.toMatchObject({
     code: 'FORBIDDEN',
