@@ -23,6 +23,7 @@ const mappers: Record<string, Record<string, string>> = {
     DeliveryAttempt: '../store.ts#AttemptRow',
     Suppression: '../store.ts#SuppressionRow',
     Provider: '../store.ts#ProviderRow',
+    NotificationStatsBucket: '../find-stats.ts#StatsRow',
   },
 };
 

@@ -23,6 +23,7 @@ import { cancelNotification } from './cancel-notification.ts';
 import type { Cursors } from './cursor.ts';
 import { discardNotification, discardNotifications } from './discard-notifications.ts';
 import { eraseUser } from './erase-user.ts';
+import { findStats } from './find-stats.ts';
 import { findFailed, findNotifications } from './find-notifications.ts';
 import type * as graph from './generated/graphql.ts';
 import { toConnection } from './id-page.ts';
@@ -83,6 +84,16 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       suppressions: async (_, { first, after, ...filter }, { viewer }) => {
         requireScope(viewer, 'notifications:manage');
         return toConnection(orThrow(await findSuppressions(store, filter, { first, after: after ?? null })));
+      },
+      notificationStats: async (_, { since, until, bucket, notificationType }, { viewer }) => {
+        requireScope(viewer, 'notifications:read');
+        const wanted = {
+          since,
+          until: until ?? null,
+          bucket: bucket === 'DAY' ? ('day' as const) : ('hour' as const),
+          type: notificationType == null ? null : typeOf[notificationType],
+        };
+        return orThrow(await findStats(pool, wanted, viewer)).buckets;
       },
       isUnsubscribeToken: (_, { token }, { viewer }) => {
         requireScope(viewer, 'feedback:report');
@@ -228,6 +239,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       event: ({ event }) => event as graph.TimelineEvent,
       detail: ({ detail }) => detail as Record<string, unknown> | null,
     },
+    NotificationStatsBucket: { notificationType: ({ type }) => typeToGraph[type] },
     Suppression: { notificationType: ({ type }) => typeToGraph[type as NotificationType] },
     Provider: {
       notificationType: ({ type }) => typeToGraph[type as NotificationType],
