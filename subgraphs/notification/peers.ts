@@ -3,6 +3,7 @@ import { toLiveTokens, type PushToken } from '../../contracts/message.ts';
 import { NOTIFICATION_SERVICE } from '../../contracts/scopes.ts';
 import { createBatcher } from '../../platform/batch.ts';
 import { ServiceUnavailable, type ServiceClient } from '../../platform/service-client.ts';
+import type { TemplateContent } from '../rendering/render-message.ts';
 
 /** Whom a send goes to, as the user service knows them now. */
 export type Recipient = {
@@ -22,20 +23,6 @@ export type TemplateVersion = {
   sensitive: boolean;
   unsubscribable: boolean;
   contents: TemplateContent[];
-};
-
-export type TemplateContent = {
-  locale: string;
-  email: { subject: string; html: string; text: string | null } | null;
-  push: {
-    title: string;
-    body: string;
-    image: string | null;
-    link: string | null;
-    data: Record<string, unknown> | null;
-    ttlSeconds: number | null;
-    collapseKey: string | null;
-  } | null;
 };
 
 export type Peers = ReturnType<typeof createPeers>;

@@ -5,11 +5,11 @@ import { refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { ServiceUnavailable } from '../../platform/service-client.ts';
 import { toCanonicalEmail } from '../../platform/text.ts';
 import type { SignedContext } from '../../platform/trust.ts';
-import { chooseLocale } from './choose-locale.ts';
+import { chooseLocale } from '../rendering/choose-locale.ts';
+import { renderMessage } from '../rendering/render-message.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
 import { faultOfTimes, parseSend, type ParsedSend } from './parse-send.ts';
 import type { Peers, Recipient, TemplateVersion } from './peers.ts';
-import { renderMessage } from './render-message.ts';
 import type { AcceptedKey, NewNotification, NotificationRow, NotificationStore } from './store.ts';
 import type { UnsubscribeLinks } from './unsubscribe-link.ts';
 
@@ -107,7 +107,7 @@ function toRow(
   if (template === null)
     return refuse('NOT_FOUND', 'templateCode: there is no such template', 'templateCode', 'NOT_FOUND');
 
-  const locale = chooseLocale(
+  const { locale } = chooseLocale(
     template.contents.map((content) => content.locale),
     send.locale,
     recipient.locale,
