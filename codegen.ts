@@ -23,6 +23,8 @@ const mappers: Record<string, Record<string, string>> = {
     DeliveryAttempt: '../store.ts#AttemptRow',
     Suppression: '../store.ts#SuppressionRow',
     Provider: '../store.ts#ProviderRow',
+    SendExplanation: '../explain-send.ts#Explanation',
+    SendRefusal: '../../../platform/refusal.ts#Refusal',
     NotificationStatsBucket: '../find-stats.ts#StatsRow',
   },
 };

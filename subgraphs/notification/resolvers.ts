@@ -23,6 +23,7 @@ import { cancelNotification } from './cancel-notification.ts';
 import type { Cursors } from './cursor.ts';
 import { discardNotification, discardNotifications } from './discard-notifications.ts';
 import { eraseUser } from './erase-user.ts';
+import { explainSend } from './explain-send.ts';
 import { findStats } from './find-stats.ts';
 import { findFailed, findNotifications } from './find-notifications.ts';
 import type * as graph from './generated/graphql.ts';
@@ -48,6 +49,7 @@ export type ResolverDependencies = {
   links: UnsubscribeLinks;
   reports: ReportDependencies;
   log: Logger;
+  isBrokerUp: () => boolean;
   onAccepted: (type: NotificationType) => void;
 };
 
@@ -94,6 +96,11 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
           type: notificationType == null ? null : typeOf[notificationType],
         };
         return orThrow(await findStats(pool, wanted, viewer)).buckets;
+      },
+      explainSend: async (_, { input }, context) => {
+        requireScope(context.viewer, 'notifications:send');
+        requireScope(context.viewer, 'users:read');
+        return orThrow(await explainSend(deps, input, context));
       },
       isUnsubscribeToken: (_, { token }, { viewer }) => {
         requireScope(viewer, 'feedback:report');
@@ -238,6 +245,14 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     TimelineEntry: {
       event: ({ event }) => event as graph.TimelineEvent,
       detail: ({ detail }) => detail as Record<string, unknown> | null,
+    },
+    SendExplanation: {
+      message: ({ message }) =>
+        message && (message.type === 'email' ? { email: message, push: null } : { email: null, push: message }),
+    },
+    SendRefusal: {
+      field: ({ faults }) => faults[0]?.field ?? null,
+      errors: ({ faults }) => faults,
     },
     NotificationStatsBucket: { notificationType: ({ type }) => typeToGraph[type] },
     Suppression: { notificationType: ({ type }) => typeToGraph[type as NotificationType] },

@@ -1,8 +1,9 @@
 import type { Logger } from '../../platform/logger.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import type { SignedContext } from '../../platform/trust.ts';
+import type { Sent } from './examine-send.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
-import { sendNotification, type SendDependencies, type Sent } from './send-notification.ts';
+import { sendNotification, type SendDependencies } from './send-notification.ts';
 
 export const MAX_SENDS = 1_000;
 

@@ -103,6 +103,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
         links: createUnsubscribeLinks(config.secret, config.publicUrl),
         reports,
         log,
+        isBrokerUp: () => broker.state === 'up',
         onAccepted: (type) => {
           counters.accepted.inc({ type });
           relay.wake(type);

@@ -238,6 +238,8 @@ CREATE TABLE provider_state (
   worker TEXT NOT NULL,
   type TEXT NOT NULL,
   provider TEXT NOT NULL,
+  -- In the chain of its worker: the first is tried first.
+  place SMALLINT NOT NULL DEFAULT 0,
   state TEXT NOT NULL CHECK (state IN ('closed', 'half_open', 'open', 'paused')),
   reason TEXT,
   changed_at TIMESTAMPTZ NOT NULL DEFAULT now(),
@@ -591,11 +593,11 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 -- A worker says how it sees its provider; once a while also without a change, so that a worker that is gone is noticed.
-CREATE FUNCTION note_provider(worker TEXT, type TEXT, provider TEXT, state TEXT, reason TEXT) RETURNS void
+CREATE FUNCTION note_provider(worker TEXT, type TEXT, provider TEXT, state TEXT, reason TEXT, place INTEGER DEFAULT 0) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  INSERT INTO provider_state AS p (worker, type, provider, state, reason) VALUES ($1, $2, $3, $4, $5)
+  INSERT INTO provider_state AS p (worker, type, provider, state, reason, place) VALUES ($1, $2, $3, $4, $5, $6)
   ON CONFLICT (worker, type, provider) DO UPDATE
-  SET state = excluded.state, reason = excluded.reason, seen_at = now(),
+  SET place = excluded.place, state = excluded.state, reason = excluded.reason, seen_at = now(),
     changed_at = CASE WHEN p.state = excluded.state THEN p.changed_at ELSE now() END
 $$;
 
