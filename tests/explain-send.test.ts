@@ -392,6 +392,16 @@ describe('explaining a send', () => {
       ]);
   });
 
+  test('tells operators’ words to operators only', async () => {
+    const { user } = await givenPerson();
+    await suppress({ notificationType: 'EMAIL', userId: user });
+    const sender = { ...toClient('shop'), scopes: ['notifications:send', 'users:read'] };
+    const { data } = await askAs(herald, sender, ExplainSendDocument, { input: input(user) });
+    expect(data?.explainSend).toMatchObject({ verdict: 'WOULD_FAIL', failureReason: 'SUPPRESSED' });
+    expect(data?.explainSend.reason).toMatch(/suppressed at/);
+    expect(JSON.stringify(data)).not.toMatch(/asked by phone|admin/);
+  });
+
   test('a requestId is its client’s own', async () => {
     const { user } = await givenPerson();
     const send = input(user);

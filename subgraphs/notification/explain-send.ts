@@ -2,12 +2,13 @@ import type { FailureReason } from '../../contracts/failure-reason.ts';
 import { PUSH_TOKEN_KINDS, type PushTokenKind } from '../../contracts/message.ts';
 import type { Pool } from '../../platform/postgres.ts';
 import { isRefusal, type Refusal } from '../../platform/refusal.ts';
-import type { SignedContext } from '../../platform/trust.ts';
+import type { SignedContext, Viewer } from '../../platform/trust.ts';
 import type { LocaleSource } from '../rendering/choose-locale.ts';
 import { renderContent, type RenderedContent } from '../rendering/render-message.ts';
 import { chooseContent, examineSend, noSuchUser, orUnavailable, type Examined } from './examine-send.ts';
 import { findObstacles, type Obstacles } from './find-obstacles.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
+import { mayKnowWords, withoutReason, withoutWords } from './operators-words.ts';
 import { parseSend, type ParsedSend } from './parse-send.ts';
 import type { Peers, RecipientAtSend } from './peers.ts';
 import {
@@ -65,18 +66,19 @@ export async function explainSend(
 ): Promise<Explanation | Refusal> {
   const send = parseSend(input);
   if (send.kind === 'refused') return send;
-  return orUnavailable(explain(deps, send, { clientId: viewer.id, correlationId }));
+  return orUnavailable(explain(deps, send, viewer, correlationId));
 }
 
 async function explain(
   { pool, store, peers, links, isBrokerUp }: ExplainDependencies,
   send: ParsedSend,
-  sender: { clientId: string; correlationId: string },
+  viewer: Viewer,
+  correlationId: string,
 ): Promise<Explanation | Refusal> {
   // A preview's link must end nothing; it is as long as the real one, for the sake of what the message may weigh.
   const toUnsubscribeUrl = () => links.toUrl(send).replace(/[^/]+$/, (token) => 'x'.repeat(token.length));
   const world = { store, ...peers, findRecipient: peers.findRecipientAtSend, toUnsubscribeUrl };
-  const examined = await examineSend(world, send, sender);
+  const examined = await examineSend(world, send, { clientId: viewer.id, correlationId });
   switch (examined.kind) {
     case 'refused':
       return examined.code === 'CONFLICT' ? explainRefusal(examined) : examined;
@@ -90,7 +92,8 @@ async function explain(
       ]);
       const url = examined.template?.unsubscribable ? toUnsubscribeUrl() : null;
       const mine = providers.filter(({ type }) => type === send.type);
-      return explainNew(send, examined, { targets, obstacles, providers: mine, isBrokerUp: isBrokerUp() }, url);
+      const found = { targets, obstacles, providers: mine, isBrokerUp: isBrokerUp() };
+      return explainNew(send, examined, mayKnowWords(viewer) ? found : withholdWords(found), url);
     }
   }
 }
@@ -101,6 +104,16 @@ type World = {
   providers: ProviderRow[];
   isBrokerUp: boolean;
 };
+
+const withholdWords = ({ obstacles, providers, ...found }: World): World => ({
+  ...found,
+  obstacles: {
+    ...obstacles,
+    suppression: withoutWords(obstacles.suppression),
+    unreachable: obstacles.unreachable.map((one) => ({ ...one, suppression: withoutWords(one.suppression) })),
+  },
+  providers: providers.map(withoutReason),
+});
 
 function explainNew(
   send: ParsedSend,

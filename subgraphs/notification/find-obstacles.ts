@@ -11,8 +11,8 @@ export type Obstacles = {
   unreachable: { id: string; why: 'suppressed' | 'dead'; suppression: SuppressionWords | null }[];
 };
 
-/** What the list says of a suppression. */
-export type SuppressionWords = { reason: string; createdBy: string; createdAt: Date };
+/** What the list says of a suppression; who suppressed it and why is null for those who may not know. */
+export type SuppressionWords = { reason: string | null; createdBy: string | null; createdAt: Date };
 
 /** A mailbox by its address, or a device by its token. */
 export type TargetKey = { id: string; address: string } | { id: string; token: string };
@@ -27,7 +27,11 @@ export async function findObstacles(
     targets,
   }: { type: NotificationType; userId: string; templateCode: string; targets: TargetKey[] },
 ): Promise<Obstacles> {
-  const { rows } = await pool.query<{ isErased: boolean; suppression: Said | null; unreachable: Found[] | null }>({
+  const { rows } = await pool.query<{
+    isErased: boolean;
+    suppression: SuppressionInJson | null;
+    unreachable: Found[] | null;
+  }>({
     name: 'find-obstacles',
     text: `
       SELECT EXISTS (SELECT FROM erased_user WHERE user_id = $2) AS "isErased",
@@ -53,8 +57,8 @@ export async function findObstacles(
 /** As JSON, of a suppression `s`. */
 export const WORDS = `json_build_object('reason', s.reason, 'createdBy', s.created_by, 'createdAt', s.created_at)`;
 
-type Said = Omit<SuppressionWords, 'createdAt'> & { createdAt: string };
-type Found = Omit<Obstacles['unreachable'][number], 'suppression'> & { suppression: Said | null };
+export type SuppressionInJson = Omit<SuppressionWords, 'createdAt'> & { createdAt: string };
+type Found = Omit<Obstacles['unreachable'][number], 'suppression'> & { suppression: SuppressionInJson | null };
 
-const toWords = (said: Said | null): SuppressionWords | null =>
+export const toWords = (said: SuppressionInJson | null): SuppressionWords | null =>
   said === null ? null : { ...said, createdAt: new Date(said.createdAt) };

@@ -26,9 +26,11 @@ import { eraseUser } from './erase-user.ts';
 import { explainSend } from './explain-send.ts';
 import { findStats } from './find-stats.ts';
 import { findFailed, findNotifications } from './find-notifications.ts';
+import type { FindWhereabouts } from './find-whereabouts.ts';
 import type * as graph from './generated/graphql.ts';
 import { toConnection } from './id-page.ts';
 import { maySee } from './may-see.ts';
+import { mayKnowWords, withoutReason, withoutWords } from './operators-words.ts';
 import type { Peers } from './peers.ts';
 import { readFeed } from './read-feed.ts';
 import { recordFeedback } from './record-feedback.ts';
@@ -40,6 +42,7 @@ import type { NotificationRow, NotificationStore } from './store.ts';
 import { findSuppressions, suppress } from './suppressions.ts';
 import type { UnsubscribeLinks } from './unsubscribe-link.ts';
 import { unsubscribe } from './unsubscribe.ts';
+import { whyNotSent } from './why-not-sent.ts';
 
 export type ResolverDependencies = {
   pool: Pool;
@@ -49,6 +52,7 @@ export type ResolverDependencies = {
   links: UnsubscribeLinks;
   reports: ReportDependencies;
   log: Logger;
+  findWhereabouts: FindWhereabouts;
   isBrokerUp: () => boolean;
   onAccepted: (type: NotificationType) => void;
 };
@@ -233,6 +237,15 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       template: ({ templateCode }) => ({ __typename: 'Template', code: templateCode }),
       timeline: ({ id }) => store.findTimeline(id),
       deliveryAttempts: ({ id }) => store.findAttempts(id),
+      whyNotSent: async ({ id, status }, _, { viewer }) => {
+        // One that was delivered meanwhile is not found.
+        const found = status === 'delivered' ? null : await deps.findWhereabouts(id);
+        if (found === null) return null;
+        const told = mayKnowWords(viewer)
+          ? found
+          : { ...found, providers: found.providers.map(withoutReason), suppression: withoutWords(found.suppression) };
+        return whyNotSent(told, deps.isBrokerUp());
+      },
     },
     DeliveryAttempt: {
       outcome: (attempt) => (attempt.class === null ? null : (attempt.class.toUpperCase() as graph.OutcomeClass)),

@@ -129,7 +129,7 @@ function checkProvider({ type }: ParsedSend, targets: Target[], providers: Provi
 const takes = (provider: string, kind: Target['kind']) =>
   kind === 'email' || provider === 'sandbox' || provider === kind;
 
-const isAvailable = ({ state }: ProviderRow) => state === 'closed' || state === 'half_open';
+export const isAvailable = ({ state }: ProviderRow) => state === 'closed' || state === 'half_open';
 
 export const stateOf = ({ name, state, reason, changedAt }: Omit<ProviderRow, 'type' | 'workers'>): string =>
   state === 'closed'
@@ -177,9 +177,11 @@ export function judgeTargets(
   return type === 'push' ? [...found, ...dead] : found;
 }
 
-/** Who suppressed it, when, and why. */
-export const wordsOf = ({ reason, createdBy, createdAt }: SuppressionWords): string =>
-  `suppressed by ${createdBy} at ${createdAt.toISOString()}, ${reason}`;
+/** When it was suppressed, by whom, and why. */
+export function wordsOf({ reason, createdBy, createdAt }: SuppressionWords): string {
+  const by = createdBy === null ? '' : ` by ${createdBy}`;
+  return `suppressed${by} at ${createdAt.toISOString()}${reason === null ? '' : `, ${reason}`}`;
+}
 
 const NAMES = { email: 'e-mails', push: 'push messages' } as const;
 
