@@ -33,6 +33,9 @@ const mappers: Record<string, Record<string, string>> = {
     Provider: '../store.ts#ProviderRow',
     User: '../notification-list.ts#UserReference',
     Template: '../notification-list.ts#TemplateReference',
+    SendExplanation: '../explain-send.ts#Explanation',
+    SendRefusal: '../../../platform/refusal.ts#Refusal',
+    NotificationStatsBucket: '../find-stats.ts#StatsRow',
   },
 };
 

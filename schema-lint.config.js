@@ -8,23 +8,6 @@ import { basename, dirname, join } from 'node:path';
 
 const SCHEMAS = 'subgraphs/*/schema.graphql';
 
-/** Object types that nobody fetches a second time by an id: values, pages and answers. Everything else has `id: ID!`. */
-const WITHOUT_ID = {
-  suffixes: ['Connection', 'Edge', 'Page', 'Payload', 'Result', 'Error', 'Content'],
-  types: [
-    'Template', // Its key is `code`.
-    'TemplateVersion', // Named by its template and its number.
-    'PageInfo',
-    'Preferences', // Part of its user.
-    'Session', // Named by its tokens alone.
-    'DeliveryAttempt', // Named by its notification and its number.
-    'TimelineEntry', // Named by its notification and its place.
-    'Provider', // Named by its channel and its name.
-    'FeedEvent', // Named by its cursor.
-    'ReplayRefusal',
-  ],
-};
-
 const rules = {
   'require-description': [
     'error',
@@ -63,7 +46,6 @@ const rules = {
   ],
   'relay-page-info': 'error',
   'no-unreachable-types': 'error',
-  'strict-id-in-types': ['error', { exceptions: WITHOUT_ID }],
   'require-deprecation-reason': 'error',
   'unique-enum-value-names': 'error',
   'unique-field-definition-names': 'error',

@@ -6,6 +6,9 @@ import { startHerald, type Herald } from './start.ts';
 
 const SEND = '/api/v1/notifications/';
 const MUTATION = 'mutation Send($input: SendNotificationInput!) { sendNotification(input: $input) { duplicate } }';
+const EXPLAIN = `query Explain($input: SendNotificationInput!) {
+  explainSend(input: $input) { verdict refusal { code message field errors { field code message } } }
+}`;
 const HALF = '\ud800'; // of a surrogate pair
 
 let herald: Herald;
@@ -241,6 +244,25 @@ describe('a faulty send is refused and leaves nothing behind', () => {
       ...(rule !== undefined && { field: rule }),
     });
     expect(error.message).toContain(rule ?? toCamel(field));
+  });
+
+  test.each(faults)('$what: explainSend says what sendNotification says', async ({ change }) => {
+    const input = toInput(sendBody(people.withToken, templates.plain, change()));
+    const ask = async (query: string) =>
+      (await herald.rest('POST', `${herald.url}/graphql`, toText({ query, variables: { input } }))).body;
+    const [sent, explained] = [await ask(MUTATION), await ask(EXPLAIN)];
+    const [{ message, extensions }] = sent.errors;
+    const { code, field, errors = [] } = extensions;
+    if (code === 'BAD_USER_INPUT') {
+      expect(explained.errors).toMatchObject([{ message, extensions: { code } }]);
+      expect(explained.errors[0].extensions.field).toBe(field);
+      expect(explained.errors[0].extensions.errors).toEqual(extensions.errors);
+    } else {
+      expect(explained.data.explainSend).toEqual({
+        verdict: 'WOULD_BE_REFUSED',
+        refusal: { code, message, field, errors },
+      });
+    }
   });
 
   test('a list of sends of which one is nested too deep names it', async () => {

@@ -22,9 +22,10 @@ export function startNotingProviders(deps: {
   const note = () => {
     noted = noted
       .then(async () => {
-        for (const { name, state } of providers.chain) {
+        for (const [place, { name, state }] of providers.chain.entries()) {
           const { state: circuit, reason } = state();
-          await pool.query('SELECT note_provider($1, $2, $3, $4, $5)', [worker, type, name, circuit, reason]);
+          const values = [worker, type, name, circuit, reason, place];
+          await pool.query('SELECT note_provider($1, $2, $3, $4, $5, $6)', values);
         }
       })
       .catch((error: unknown) => {

@@ -65,7 +65,7 @@ export const createCounters = (metrics: Metrics) => ({
   }),
   purged: new Counter({
     name: 'herald_purged_total',
-    help: 'What retention removed: content, request_keys, feedback, feed, provider_states (rows), partitions',
+    help: 'What retention removed: content, request_keys, feedback, feed, provider_states, counts (rows), partitions',
     labelNames: ['what'],
     registers: [metrics],
   }),

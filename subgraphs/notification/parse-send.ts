@@ -79,7 +79,7 @@ function faultsOf(input: SendNotificationInput): Fault[] {
 }
 
 /** RFC 3339 has a year 0, PostgreSQL has none. */
-function faultOfMoment(moment: Date | null | undefined): string | null {
+export function faultOfMoment(moment: Date | null | undefined): string | null {
   const year = moment?.getUTCFullYear() ?? 1;
   return year >= 1 && year <= 9_999 ? null : 'must lie in the years 1 to 9999';
 }

@@ -19,6 +19,12 @@ export type Recipient = {
   contactVersion: number;
 };
 
+/** The same with what a worker would ask before it sends. */
+export type RecipientAtSend = Recipient & {
+  preferences: { email: boolean; push: boolean };
+  deadTokens: { id: string; kind: string; deadAt: string }[];
+};
+
 /** The published version of a template, and what of the template itself a send needs. */
 export type PublishedTemplate = TemplateSettings & TemplateVersion;
 
@@ -57,6 +63,15 @@ export function createPeers(users: ServiceClient, templates: ServiceClient) {
       async (asked: Asked[]) =>
         (await fetchEntities<UserEntity>(users, 'User', 'id', RECIPIENT, asked)).map(
           (user) => user && toRecipient(user),
+        ),
+      PEER_BATCH,
+    ),
+
+    /** Null when there is no such user. Costs more than `findRecipient`: no send asks it. */
+    findRecipientAtSend: createBatcher(
+      async (asked: Asked[]) =>
+        (await fetchEntities<UserAtSendEntity>(users, 'User', 'id', RECIPIENT_AT_SEND, asked)).map(
+          (user) => user && toRecipientAtSend(user),
         ),
       PEER_BATCH,
     ),
@@ -104,10 +119,22 @@ const toRecipient = ({ pushTokens, ...user }: UserEntity): Recipient => ({
   pushTokens: toLiveTokens(pushTokens),
 });
 
+type UserAtSendEntity = UserEntity & { preferences: RecipientAtSend['preferences'] };
+
+const toRecipientAtSend = (user: UserAtSendEntity): RecipientAtSend => ({
+  ...toRecipient(user),
+  preferences: user.preferences,
+  deadTokens: user.pushTokens.flatMap(({ id, kind, deadAt }) =>
+    deadAt === null ? [] : [{ id, kind: kind.toLowerCase(), deadAt }],
+  ),
+});
+
 /** Several at a time, so that one slow answer does not hold up everybody behind it. */
 const PEER_BATCH = { maxItems: 200, maxInFlight: 8 };
 
-const RECIPIENT = '{ id name email pushTokens { id kind token deadAt } locale contactVersion }';
+const RECIPIENT_FIELDS = 'id name email pushTokens { id kind token deadAt } locale contactVersion';
+const RECIPIENT = `{ ${RECIPIENT_FIELDS} }`;
+const RECIPIENT_AT_SEND = `{ ${RECIPIENT_FIELDS} preferences { email push } }`;
 const VERSION =
   '{ number declaredVariables { name type required } contents { locale email { subject html text } push { title body image link data ttlSeconds collapseKey } } }';
 

@@ -23,10 +23,14 @@ import { cancelNotification } from './cancel-notification.ts';
 import type { Cursors } from './cursor.ts';
 import { discardNotification, discardNotifications } from './discard-notifications.ts';
 import { eraseUser } from './erase-user.ts';
+import { explainSend } from './explain-send.ts';
+import { findStats } from './find-stats.ts';
 import { findFailed, findNotifications, findNotificationsOf } from './find-notifications.ts';
+import type { FindWhereabouts } from './find-whereabouts.ts';
 import type * as graph from './generated/graphql.ts';
 import { maySee } from './may-see.ts';
 import type { NotificationLists } from './notification-list.ts';
+import { mayKnowWords, withoutReason, withoutWords } from './operators-words.ts';
 import type { Peers } from './peers.ts';
 import { readFeed } from './read-feed.ts';
 import { recordFeedback } from './record-feedback.ts';
@@ -38,6 +42,7 @@ import type { NotificationRow, NotificationStore } from './store.ts';
 import { findSuppressions, suppress } from './suppressions.ts';
 import type { UnsubscribeLinks } from './unsubscribe-link.ts';
 import { unsubscribe } from './unsubscribe.ts';
+import { whyNotSent } from './why-not-sent.ts';
 
 export type ResolverDependencies = {
   pool: Pool;
@@ -48,6 +53,8 @@ export type ResolverDependencies = {
   links: UnsubscribeLinks;
   reports: ReportDependencies;
   log: Logger;
+  findWhereabouts: FindWhereabouts;
+  isBrokerUp: () => boolean;
   onAccepted: (type: NotificationType) => void;
 };
 
@@ -82,6 +89,21 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       suppressions: async (_, { first, after, ...filter }, { viewer }) => {
         requireScope(viewer, 'suppressions:manage');
         return orThrow(await findSuppressions(store, filter, { first, after }));
+      },
+      notificationStats: async (_, { since, until, bucket, notificationType }, { viewer }) => {
+        requireScope(viewer, 'notifications:read');
+        const wanted = {
+          since,
+          until: until ?? null,
+          bucket: bucket === 'DAY' ? ('day' as const) : ('hour' as const),
+          type: notificationType == null ? null : typeOf[notificationType],
+        };
+        return orThrow(await findStats(pool, wanted, viewer)).buckets;
+      },
+      explainSend: async (_, { input }, context) => {
+        requireScope(context.viewer, 'notifications:send');
+        requireScope(context.viewer, 'users:read');
+        return orThrow(await explainSend(deps, input, context));
       },
       isUnsubscribeToken: (_, { token }, { viewer }) => {
         requireScope(viewer, 'feedback:report');
@@ -214,6 +236,15 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       template: ({ templateCode }) => ({ code: templateCode }),
       timeline: ({ id }) => store.findTimeline(id),
       deliveryAttempts: ({ id }) => store.findAttempts(id),
+      whyNotSent: async ({ id, status }, _, { viewer }) => {
+        // One that was delivered meanwhile is not found.
+        const found = status === 'delivered' ? null : await deps.findWhereabouts(id);
+        if (found === null) return null;
+        const told = mayKnowWords(viewer)
+          ? found
+          : { ...found, providers: found.providers.map(withoutReason), suppression: withoutWords(found.suppression) };
+        return whyNotSent(told, deps.isBrokerUp());
+      },
     },
     DeliveryAttempt: {
       outcome: (attempt) => (attempt.class === null ? null : (attempt.class.toUpperCase() as graph.OutcomeClass)),
@@ -243,6 +274,15 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       event: ({ event }) => event as graph.TimelineEvent,
       detail: ({ detail }) => detail as Record<string, unknown> | null,
     },
+    SendExplanation: {
+      message: ({ message }) =>
+        message && (message.type === 'email' ? { email: message, push: null } : { email: null, push: message }),
+    },
+    SendRefusal: {
+      field: ({ faults }) => faults[0]?.field ?? null,
+      errors: ({ faults }) => faults,
+    },
+    NotificationStatsBucket: { notificationType: ({ type }) => typeToGraph[type] },
     Suppression: { notificationType: ({ type }) => typeToGraph[type as NotificationType] },
     Provider: {
       notificationType: ({ type }) => typeToGraph[type as NotificationType],

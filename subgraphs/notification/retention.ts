@@ -9,7 +9,7 @@ export type Retention = {
   /** How long a requestId stands for its notification. */
   requestIdDays: number;
   feedHours: number;
-  /** Whole months of notifications, when nothing in them is pending or to be published. */
+  /** Whole months of notifications, when nothing in them is pending or to be published; and of the counts of what happened. */
   months: number;
 };
 
@@ -87,6 +87,7 @@ export async function purge(
     feedback: await inBatches(pool, isStopped, PURGE_FEEDBACK, FEEDBACK_DAYS),
     feed: await purgeFeed(pool, isStopped, retention.feedHours),
     provider_states: await inBatches(pool, isStopped, PURGE_PROVIDER_STATES, PROVIDER_DAYS),
+    counts: await inBatches(pool, isStopped, PURGE_COUNTS, retention.months),
     partitions: await dropPartitions(pool, retention.months),
   };
   for (const [what, count] of Object.entries(purged)) counters.purged.inc({ what }, count);
@@ -121,6 +122,10 @@ const PURGE_PROVIDER_STATES = `
   DELETE FROM provider_state WHERE (worker, type, provider) IN (
     SELECT worker, type, provider FROM provider_state WHERE seen_at < now() - $1 * interval '1 day' LIMIT $2)`;
 const PROVIDER_DAYS = 1;
+
+const PURGE_COUNTS = `
+  DELETE FROM status_count WHERE ctid IN (
+    SELECT ctid FROM status_count WHERE hour < date_trunc('month', now(), 'UTC') - make_interval(months => $1) LIMIT $2)`;
 
 /** Numbers go on where they were, also when every row is gone: the floor is raised first. */
 async function purgeFeed(pool: Pool, isStopped: () => boolean, hours: number): Promise<number> {

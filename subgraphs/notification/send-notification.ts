@@ -1,16 +1,13 @@
 import { v7 as uuidv7 } from 'uuid';
-import { Overloaded } from '../../platform/batch.ts';
-import { isConnectionLost } from '../../platform/postgres.ts';
-import { refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
-import { ServiceUnavailable } from '../../platform/service-client.ts';
+import { isRefusal, refuse, type Refusal } from '../../platform/refusal.ts';
 import { toCanonicalEmail } from '../../platform/text.ts';
-import type { SignedContext } from '../../platform/trust.ts';
-import { chooseContent } from '../rendering/choose-locale.ts';
-import { renderMessage } from '../rendering/render-message.ts';
+import { leftOf } from '../../platform/deadline.ts';
+import type { SubgraphContext } from '../serve.ts';
+import { answerKnown, examineSend, noSuchUser, orUnavailable, type Rendered, type Sent } from './examine-send.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
-import { faultOfTimes, parseSend, type ParsedSend } from './parse-send.ts';
-import type { Peers, PublishedTemplate, Recipient } from './peers.ts';
-import type { AcceptedKey, NewNotification, NotificationRow, NotificationStore } from './store.ts';
+import { parseSend, type ParsedSend } from './parse-send.ts';
+import type { Asked, Peers } from './peers.ts';
+import type { NewNotification, NotificationRow, NotificationStore } from './store.ts';
 import type { UnsubscribeLinks } from './unsubscribe-link.ts';
 
 export type SendDependencies = {
@@ -21,52 +18,32 @@ export type SendDependencies = {
   onAccepted: (type: NewNotification['type']) => void;
 };
 
-export type Sent = { kind: 'sent'; notification: NotificationRow; duplicate: boolean };
-
-/** Seconds a client should wait when another service is away. */
-const RETRY_AFTER_SECONDS = 2;
-
 /**
  * Accepts a notification: when this resolves with `sent`, it is on disk.
  */
 export async function sendNotification(
   deps: SendDependencies,
   input: SendNotificationInput,
-  { viewer, requestId: correlationId }: SignedContext,
+  { viewer, requestId, trace, deadline }: SubgraphContext,
 ): Promise<Sent | Refusal> {
   const send = parseSend(input);
   if (send.kind === 'refused') return send;
-  try {
-    return await accept(deps, send, { clientId: viewer.id, correlationId });
-  } catch (error) {
-    // At COMMIT nobody knows whether it was stored; the same requestId finds out.
-    if (isConnectionLost(error) || error instanceof Overloaded)
-      return unavailable('PostgreSQL is away or overloaded: repeat with the same requestId', RETRY_AFTER_SECONDS);
-    throw error;
-  }
+  // At COMMIT nobody knows whether it was stored; the same requestId finds out.
+  return orUnavailable(accept(deps, send, { clientId: viewer.id, requestId, trace, deadline }));
 }
 
 async function accept(
   { store, peers, links, onAccepted }: SendDependencies,
   send: ParsedSend,
-  { clientId, correlationId }: { clientId: string; correlationId: string },
+  sender: { clientId: string } & Omit<Asked, 'key'>,
 ): Promise<Sent | Refusal> {
-  // Asked together: a new send needs all three, and a known one must neither wait for nor fail with a service that is away.
-  const asked = Promise.all([
-    orRefusal(peers.findRecipient({ key: send.userId, requestId: correlationId }), 'user'),
-    orRefusal(peers.findPublished({ key: send.templateCode, requestId: correlationId }), 'template'),
-  ]);
-  asked.catch(() => {});
-  const known = await store.findKey({ clientId, requestId: send.requestId });
-  if (known !== null) return answerKnown(store, send, known);
-  const late = faultOfTimes(send, new Date());
-  if (late !== null) return late;
-  const [recipient, template] = await asked;
-  if (isRefused(recipient)) return recipient;
-  if (isRefused(template)) return template;
+  const examined = await examineSend({ store, ...peers, toUnsubscribeUrl: links.toUrl }, send, sender);
+  if (examined.kind !== 'examined') return examined;
+  if (isRefusal(examined.result)) return examined.result;
+  // Nobody waits for the answer any more: so rather nothing than something that nobody knows of.
+  if (sender.deadline !== undefined && leftOf(sender.deadline) <= 0) return tooLate;
 
-  const row = toRow(send, recipient, template, links, { clientId, correlationId });
-  if ('kind' in row) return row;
+  const row = toRow(send, examined.result, sender);
   const acceptance = await store.accept(row);
   switch (acceptance.kind) {
     case 'new':
@@ -81,72 +58,36 @@ async function accept(
   }
 }
 
-async function answerKnown(store: NotificationStore, send: ParsedSend, known: AcceptedKey): Promise<Sent | Refusal> {
-  if (known.hash.toString('hex') !== send.hash) {
-    return refuse(
-      'CONFLICT',
-      'requestId was used before for a send with other content; use a new one',
-      'requestId',
-      'REQUEST_ID_REUSED',
-    );
-  }
-  const notification = await store.findNotification(known.id);
-  if (notification === null)
-    return refuse('CONFLICT', 'requestId belongs to a notification that is no longer kept', 'requestId', 'GONE');
-  return { kind: 'sent', notification, duplicate: true };
-}
+const tooLate = {
+  ...refuse('TIMEOUT', "the request's time was over before anything was stored: repeat it with the same requestId"),
+  retryAfterSeconds: 2,
+};
 
-function toRow(
+const toRow = (
   send: ParsedSend,
-  recipient: Recipient | null,
-  template: PublishedTemplate | null,
-  links: UnsubscribeLinks,
-  { clientId, correlationId }: { clientId: string; correlationId: string },
-): NewNotification | Refusal {
-  if (recipient === null) return noSuchUser;
-  if (template === null)
-    return refuse('NOT_FOUND', 'templateCode: there is no such template', 'templateCode', 'NOT_FOUND');
-
-  const chosen = chooseContent(template.contents, send.type, {
-    asked: send.locale,
-    users: recipient.locale,
-    fallback: template.defaultLocale,
-  });
-  if (chosen === null)
-    return refuse('UNPROCESSABLE', 'templateCode names a template without content', 'templateCode', 'NO_CONTENT');
-  const { content } = chosen;
-  const unsubscribeUrl = template.unsubscribable ? links.toUrl(send) : null;
-  const message = renderMessage(send, recipient, {
-    content,
-    declaredVariables: template.declaredVariables,
-    unsubscribeUrl,
-  });
-  if ('kind' in message) return message;
-
-  return {
-    id: uuidv7(),
-    clientId,
-    requestId: send.requestId,
-    hash: send.hash,
-    type: send.type,
-    userId: send.userId,
-    templateCode: send.templateCode,
-    templateVersion: template.number,
-    locale: content.locale,
-    priority: send.priority,
-    onAmbiguous: send.onAmbiguous,
-    sendAt: send.sendAt,
-    expiresAt: send.expiresAt,
-    sensitive: template.sensitive,
-    address: message.type === 'email' ? toCanonicalEmail(message.to.address) : null,
-    contactVersion: recipient.contactVersion,
-    message: JSON.stringify(message),
-    metadata: JSON.stringify(send.metadata),
-    correlationId,
-  };
-}
-
-const noSuchUser = refuse('NOT_FOUND', 'userId: there is no such user', 'userId', 'NOT_FOUND');
+  { recipient, template, locale, message }: Rendered,
+  { clientId, requestId: correlationId }: { clientId: string; requestId: string },
+): NewNotification => ({
+  id: uuidv7(),
+  clientId,
+  requestId: send.requestId,
+  hash: send.hash,
+  type: send.type,
+  userId: send.userId,
+  templateCode: send.templateCode,
+  templateVersion: template.number,
+  locale,
+  priority: send.priority,
+  onAmbiguous: send.onAmbiguous,
+  sendAt: send.sendAt,
+  expiresAt: send.expiresAt,
+  sensitive: template.sensitive,
+  address: message.type === 'email' ? toCanonicalEmail(message.to.address) : null,
+  contactVersion: recipient.contactVersion,
+  message: JSON.stringify(message),
+  metadata: JSON.stringify(send.metadata),
+  correlationId,
+});
 
 /** The row as it stands right after its commit. */
 const toNotification = (row: NewNotification, at: Date): NotificationRow => ({
@@ -159,15 +100,3 @@ const toNotification = (row: NewNotification, at: Date): NotificationRow => ({
   createdAt: at,
   updatedAt: at,
 });
-
-const orRefusal = <T>(asked: Promise<T>, service: string): Promise<T | Refusal> =>
-  asked.catch((error: unknown) => {
-    if (error instanceof ServiceUnavailable)
-      return unavailable(
-        `the ${service} service is away; nothing was stored, repeat with the same requestId`,
-        RETRY_AFTER_SECONDS,
-      );
-    throw error;
-  });
-
-const isRefused = <T extends object | null>(value: T | Refusal): value is Refusal => value !== null && 'kind' in value;

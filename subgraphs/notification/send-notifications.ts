@@ -1,8 +1,9 @@
 import type { Logger } from '../../platform/logger.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
-import type { SignedContext } from '../../platform/trust.ts';
+import type { SubgraphContext } from '../serve.ts';
+import type { Sent } from './examine-send.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
-import { sendNotification, type SendDependencies, type Sent } from './send-notification.ts';
+import { sendNotification, type SendDependencies } from './send-notification.ts';
 
 export const MAX_SENDS = 1_000;
 
@@ -16,7 +17,7 @@ export type Failed = { kind: 'failed' };
 export async function sendNotifications(
   deps: SendDependencies & { log: Logger },
   inputs: readonly SendNotificationInput[],
-  context: SignedContext,
+  context: SubgraphContext,
 ): Promise<(Sent | Refusal | Failed)[] | Refusal> {
   if (inputs.length === 0 || inputs.length > MAX_SENDS) {
     return refuse('BAD_USER_INPUT', `inputs must have 1 to ${MAX_SENDS} items`, 'inputs', 'INVALID');

@@ -11,6 +11,7 @@ import type { NotificationConfig } from './config.ts';
 import { createCursors } from './cursor.ts';
 import { startFeedNumberer } from './feed.ts';
 import { createCounters } from './counters.ts';
+import { createWhereabouts } from './find-whereabouts.ts';
 import { createGauges } from './gauges.ts';
 import { createNotificationLists } from './notification-list.ts';
 import { createPeers } from './peers.ts';
@@ -105,6 +106,8 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
         links: createUnsubscribeLinks(config.secret, config.publicUrl),
         reports,
         log,
+        findWhereabouts: createWhereabouts(pool),
+        isBrokerUp: () => broker.state === 'up',
         onAccepted: (type) => {
           counters.accepted.inc({ type });
           relay.wake(type);

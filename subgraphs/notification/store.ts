@@ -46,13 +46,9 @@ export function createStore(pool: Pool) {
     findSuppressions: (where: Prisma.SuppressionWhereInput, take: number): Promise<SuppressionRow[]> =>
       prisma.suppression.findMany({ where, orderBy: { id: 'desc' }, take }),
 
-    /** The providers that workers have spoken of in the last minute, one row each, with the worst view of it. */
+    /** The providers that workers have spoken of in the last minute, one row each, in the order of the chains, with the worst view of it. */
     async findProviders(): Promise<ProviderRow[]> {
-      const { rows } = await pool.query<ProviderRow>(`
-        SELECT DISTINCT ON (type, provider) type, provider AS name, state, reason, changed_at AS "changedAt",
-          (count(*) OVER (PARTITION BY type, provider))::integer AS workers
-        FROM provider_state WHERE seen_at > now() - interval '1 minute'
-        ORDER BY type, provider, array_position(ARRAY['paused', 'open', 'half_open', 'closed'], state)`);
+      const { rows } = await pool.query<ProviderRow>(`SELECT * FROM (${PROVIDERS}) AS p ORDER BY type, place, name`);
       return rows;
     },
 
@@ -64,6 +60,13 @@ export function createStore(pool: Pool) {
     stop: () => prisma.$disconnect(),
   };
 }
+
+/** Every provider that a worker has spoken of in the last minute. */
+export const PROVIDERS = `
+  SELECT DISTINCT ON (type, provider) type, provider AS name, state, reason, changed_at AS "changedAt",
+    (count(*) OVER (PARTITION BY type, provider))::integer AS workers, min(place) OVER (PARTITION BY type, provider) AS place
+  FROM provider_state WHERE seen_at > now() - interval '1 minute'
+  ORDER BY type, provider, array_position(ARRAY['paused', 'open', 'half_open', 'closed'], state)`;
 
 /** With PostgreSQL away, callers are told so in time, and don't pile up: ten calls of a thousand sends may wait. */
 const BOUNDS = { maxWaiting: 10_000, maxWaitMs: 5_000 };

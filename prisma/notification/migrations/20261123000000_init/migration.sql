@@ -172,6 +172,18 @@ CREATE TABLE feed_state (
 );
 INSERT INTO feed_state DEFAULT VALUES;
 
+-- How often what happened, by hour: one row, not one count over the notifications. Raised by number_events, one caller at a time.
+-- No word about a user is in it. returned: had been delivered before.
+CREATE TABLE status_count (
+  hour TIMESTAMPTZ NOT NULL,
+  client_id TEXT NOT NULL,
+  type TEXT NOT NULL,
+  what TEXT NOT NULL CHECK (what IN ('accepted', 'delivered', 'failed', 'returned', 'retry_scheduled', 'replayed', 'discarded')),
+  reason TEXT CHECK ((reason IS NOT NULL) = (what IN ('failed', 'returned'))),
+  count BIGINT NOT NULL,
+  UNIQUE NULLS NOT DISTINCT (hour, client_id, type, what, reason)
+) WITH (fillfactor = 50);
+
 -- What must not be sent: to an address, to a user, or to a user from one template.
 CREATE TABLE suppression (
   id UUID NOT NULL PRIMARY KEY,
@@ -226,6 +238,8 @@ CREATE TABLE provider_state (
   worker TEXT NOT NULL,
   type TEXT NOT NULL,
   provider TEXT NOT NULL,
+  -- In the chain of its worker: the first is tried first.
+  place SMALLINT NOT NULL DEFAULT 0,
   state TEXT NOT NULL CHECK (state IN ('closed', 'half_open', 'open', 'paused')),
   reason TEXT,
   changed_at TIMESTAMPTZ NOT NULL DEFAULT now(),
@@ -370,8 +384,8 @@ BEGIN
   RETURN dropped;
 END $$;
 
--- Numbers the oldest status changes that wait, without holes, and returns them. Only one caller at a time does; the others get
--- nothing. It must run in a transaction of its own: the numbers are the order in which readers see them.
+-- Numbers the oldest status changes that wait, without holes, counts them, and returns them. Only one caller at a time does; the others
+-- get nothing. It must run in a transaction of its own: the numbers are the order in which readers see them.
 CREATE FUNCTION number_events(most INTEGER) RETURNS SETOF feed
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -385,7 +399,20 @@ BEGIN
   PERFORM ensure_feed_partition(head + 1);
   PERFORM ensure_feed_partition(head + most);
   RETURN QUERY
-    WITH oldest AS (DELETE FROM feed_in WHERE id IN (SELECT id FROM feed_in ORDER BY id LIMIT most) RETURNING *)
+    WITH oldest AS (DELETE FROM feed_in WHERE id IN (SELECT id FROM feed_in ORDER BY id LIMIT most) RETURNING *),
+    named AS (
+      SELECT date_trunc('hour', o.at, 'UTC') AS hour, o.client_id, o.type, o.reason, CASE
+        WHEN o.previous_status IS NULL THEN 'accepted'
+        WHEN o.status = 'delivered' THEN 'delivered'
+        WHEN o.status = 'failed' THEN CASE o.previous_status WHEN 'failed' THEN 'discarded' WHEN 'delivered' THEN 'returned' ELSE 'failed' END
+        WHEN o.previous_status = 'failed' THEN 'replayed'
+        ELSE 'retry_scheduled'
+      END AS what
+      FROM oldest o),
+    counted AS (
+      INSERT INTO status_count AS c (hour, client_id, type, what, reason, count)
+      SELECT hour, client_id, type, what, CASE WHEN what IN ('failed', 'returned') THEN reason END, count(*) FROM named GROUP BY 1, 2, 3, 4, 5
+      ON CONFLICT (hour, client_id, type, what, reason) DO UPDATE SET count = c.count + excluded.count)
     INSERT INTO feed (seq, notification_id, version, type, user_id, client_id, request_id, status, previous_status, reason, attempt, at)
     SELECT head + row_number() OVER (ORDER BY o.id), o.notification_id, o.version, o.type, o.user_id, o.client_id, o.request_id,
       o.status, o.previous_status, o.reason, o.attempt, o.at
@@ -566,11 +593,11 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 -- A worker says how it sees its provider; once a while also without a change, so that a worker that is gone is noticed.
-CREATE FUNCTION note_provider(worker TEXT, type TEXT, provider TEXT, state TEXT, reason TEXT) RETURNS void
+CREATE FUNCTION note_provider(worker TEXT, type TEXT, provider TEXT, state TEXT, reason TEXT, place INTEGER DEFAULT 0) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  INSERT INTO provider_state AS p (worker, type, provider, state, reason) VALUES ($1, $2, $3, $4, $5)
+  INSERT INTO provider_state AS p (worker, type, provider, state, reason, place) VALUES ($1, $2, $3, $4, $5, $6)
   ON CONFLICT (worker, type, provider) DO UPDATE
-  SET state = excluded.state, reason = excluded.reason, seen_at = now(),
+  SET place = excluded.place, state = excluded.state, reason = excluded.reason, seen_at = now(),
     changed_at = CASE WHEN p.state = excluded.state THEN p.changed_at ELSE now() END
 $$;
 
