@@ -79,6 +79,19 @@ async function outcomeOf(send: Send) {
   });
 }
 
+/** While no worker of the channel runs, and none is heard of. */
+async function without(part: 'email' | 'push', work: () => Promise<void>): Promise<void> {
+  await herald.stopPart(part);
+  await sql('DELETE FROM provider_state WHERE type = $1', part);
+  try {
+    await work();
+  } finally {
+    await sql('DELETE FROM provider_state WHERE type = $1', part);
+    await herald.startPart(part);
+    await until(async () => (await sql('SELECT FROM provider_state WHERE type = $1', part)).length > 0);
+  }
+}
+
 describe('explaining a send', () => {
   test('tells all of one that would go out: check by check, the message, the language, the provider', async () => {
     const { user, email } = await givenPerson();
@@ -301,51 +314,53 @@ describe('explaining a send', () => {
 
   test('a provider that takes nothing now is waited for; with another in the chain it is not', async () => {
     const { user } = await givenPerson();
-    // It would go on telling how it sees its own.
-    await herald.stopPart('email');
-    const note = (name: string, state: string, place: number) =>
-      herald.sql('worker', `SELECT note_provider('email-story', 'email', $1, $2, '421 try later', $3)`, [
-        name,
-        state,
-        place,
+    await without('email', async () => {
+      const note = (name: string, state: string, place: number) =>
+        herald.sql('worker', `SELECT note_provider('email-story', 'email', $1, $2, '421 try later', $3)`, [
+          name,
+          state,
+          place,
+        ]);
+      for (const [state, words] of [
+        ['open', 'smtp is resting after failures since'],
+        ['paused', 'smtp is paused, because its configuration is wrong, since'],
+      ] as const) {
+        await note('smtp', state, 0);
+        const waiting = await explain(input(user));
+        expect(waiting).toMatchObject({ verdict: 'WOULD_WAIT', targets: [{ state: 'REACHABLE', provider: null }] });
+        expect(waiting.reason).toContain(words);
+        expect(waiting.reason).toContain('421 try later');
+        expect(hindrances(waiting)).toEqual({ PROVIDER: 'WAIT' });
+      }
+      // Another worker's circuit is closed.
+      await herald.sql('worker', `SELECT note_provider('other', 'email', 'smtp', 'closed', NULL)`);
+      const some = await explain(input(user));
+      expect(some).toMatchObject({ verdict: 'WOULD_SEND', targets: [{ provider: 'smtp' }] });
+      expect(detailOf(some, 'PROVIDER')).toMatch(/421 try later\), but not for all workers\.$/);
+      await sql(`DELETE FROM provider_state WHERE worker = 'other'`);
+      // By name it would come first.
+      await note('mailgun', 'closed', 1);
+      const other = await explain(input(user));
+      expect(other).toMatchObject({ verdict: 'WOULD_SEND', targets: [{ provider: 'mailgun' }] });
+      expect(other.providers.map(({ name, state }) => [name, state])).toEqual([
+        ['smtp', 'PAUSED'],
+        ['mailgun', 'CLOSED'],
       ]);
-    for (const [state, words] of [
-      ['open', 'smtp is resting after failures since'],
-      ['paused', 'smtp is paused, because its configuration is wrong, since'],
-    ] as const) {
-      await note('smtp', state, 0);
-      const waiting = await explain(input(user));
-      expect(waiting).toMatchObject({ verdict: 'WOULD_WAIT', targets: [{ state: 'REACHABLE', provider: null }] });
-      expect(waiting.reason).toContain(words);
-      expect(waiting.reason).toContain('421 try later');
-      expect(hindrances(waiting)).toEqual({ PROVIDER: 'WAIT' });
-    }
-    // By name it would come first.
-    await note('mailgun', 'closed', 1);
-    const other = await explain(input(user));
-    expect(other).toMatchObject({ verdict: 'WOULD_SEND', targets: [{ provider: 'mailgun' }] });
-    expect(other.providers.map(({ name, state }) => [name, state])).toEqual([
-      ['smtp', 'PAUSED'],
-      ['mailgun', 'CLOSED'],
-    ]);
-    await sql(`UPDATE provider_state SET seen_at = now() - interval '2 minutes' WHERE type = 'email'`);
-    const nobody = await explain(input(user));
-    expect(nobody).toMatchObject({ verdict: 'WOULD_WAIT', providers: [] });
-    expect(nobody.reason).toContain('No email worker has been heard of');
-    await sql(`DELETE FROM provider_state WHERE type = 'email'`);
-    await herald.startPart('email');
-    await until(async () => (await explain(input(user))).verdict === 'WOULD_SEND');
+      await sql(`UPDATE provider_state SET seen_at = now() - interval '2 minutes' WHERE type = 'email'`);
+      const nobody = await explain(input(user));
+      expect(nobody).toMatchObject({ verdict: 'WOULD_WAIT', providers: [] });
+      expect(nobody.reason).toContain('No email worker has been heard of');
+    });
   });
 
   test('a device that no provider takes is told as what it is: refused for good', async () => {
     const { user } = await givenPerson();
-    await herald.stopPart('push');
-    await sql(`UPDATE provider_state SET provider = 'webpush' WHERE type = 'push'`);
-    const explanation = await explain(input(user, { notificationType: 'PUSH' }));
-    expect(explanation).toMatchObject({ verdict: 'WOULD_FAIL', failureReason: 'REJECTED' });
-    expect(explanation.reason).toBe('No provider that is set up takes fcm.');
-    await sql(`DELETE FROM provider_state WHERE type = 'push'`);
-    await herald.startPart('push');
+    await without('push', async () => {
+      await herald.sql('worker', `SELECT note_provider('push-story', 'push', 'webpush', 'closed', NULL)`);
+      const explanation = await explain(input(user, { notificationType: 'PUSH' }));
+      expect(explanation).toMatchObject({ verdict: 'WOULD_FAIL', failureReason: 'REJECTED' });
+      expect(explanation.reason).toBe('No provider that is set up takes fcm.');
+    });
   });
 
   test('stores nothing, whatever it says', async () => {

@@ -97,9 +97,14 @@ describe('a pending notification waits', () => {
     expect(told).toMatchObject({ code: 'PROVIDER_UNAVAILABLE', provider: 'smtp', said: '535 who are you' });
     expect(told?.explanation).toContain(words);
     expect(told?.explanation).toContain('(535 who are you)');
+    // Another worker, whose circuit is closed, takes it.
+    await herald.sql('worker', `SELECT note_provider('other', 'email', 'smtp', 'closed', NULL)`);
+    await queued(id);
+    expect((await why(id))?.code).toBe('IN_QUEUE');
+    await sql(`DELETE FROM provider_state WHERE worker = 'other'`);
+    expect((await why(id))?.code).toBe('PROVIDER_UNAVAILABLE');
     // Another one of the chain takes it.
     await note('closed', null, 'mailgun');
-    await queued(id);
     expect((await why(id))?.code).toBe('IN_QUEUE');
   });
 

@@ -135,12 +135,13 @@ function checkProvider({ type }: ParsedSend, targets: Target[], providers: Provi
 const takes = (provider: string, kind: Target['kind']) =>
   kind === 'email' || provider === 'sandbox' || provider === kind;
 
-export const isAvailable = ({ state }: ProviderRow) => state === 'closed' || state === 'half_open';
-
-export const stateOf = ({ name, state, reason, changedAt }: Omit<ProviderRow, 'type' | 'workers'>): string =>
-  state === 'closed'
-    ? `${name} takes messages`
-    : `${name} is ${STATES[state] ?? state} since ${changedAt.toISOString()}${reason === null ? '' : ` (${reason})`}`;
+/** As the worst-off of its workers sees it. */
+export function stateOf({ name, state, reason, changedAt, isTaking }: ProviderRow): string {
+  if (state === 'closed') return `${name} takes messages`;
+  const why = reason === null ? '' : ` (${reason})`;
+  const others = isTaking && state !== 'half_open' ? ', but not for all workers' : '';
+  return `${name} is ${STATES[state] ?? state} since ${changedAt.toISOString()}${why}${others}`;
+}
 
 const STATES: Record<string, string> = {
   half_open: 'being tried with one message',
@@ -167,7 +168,7 @@ export function judgeTargets(
   const found = targets.map(({ key: { id }, kind }): Target => {
     const hindrance = unreachable.find((other) => other.id === id);
     if (hindrance === undefined) {
-      const provider = providers.find((one) => takes(one.name, kind) && isAvailable(one))?.name ?? null;
+      const provider = providers.find((one) => takes(one.name, kind) && one.isTaking)?.name ?? null;
       return { target: id, kind, state: 'REACHABLE', detail: null, provider };
     }
     const detail = hindrance.suppression ? wordsOf(hindrance.suppression) : 'its provider does not know it any more';

@@ -64,7 +64,8 @@ export function createStore(pool: Pool) {
 /** Every provider that a worker has spoken of in the last minute. */
 export const PROVIDERS = `
   SELECT DISTINCT ON (type, provider) type, provider AS name, state, reason, changed_at AS "changedAt",
-    (count(*) OVER (PARTITION BY type, provider))::integer AS workers, min(place) OVER (PARTITION BY type, provider) AS place
+    (count(*) OVER (PARTITION BY type, provider))::integer AS workers, min(place) OVER (PARTITION BY type, provider) AS place,
+    bool_or(state IN ('closed', 'half_open')) OVER (PARTITION BY type, provider) AS "isTaking"
   FROM provider_state WHERE seen_at > now() - interval '1 minute'
   ORDER BY type, provider, array_position(ARRAY['paused', 'open', 'half_open', 'closed'], state)`;
 
@@ -264,6 +265,8 @@ export type ProviderRow = {
   reason: string | null;
   changedAt: Date;
   workers: number;
+  /** By the best view of it: some worker's jobs would go through. */
+  isTaking: boolean;
 };
 export type AttemptRow = Prisma.AttemptGetPayload<object>;
 export type TimelineRow = Omit<Prisma.TimelineGetPayload<object>, 'id'>;

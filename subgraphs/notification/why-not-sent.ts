@@ -1,6 +1,6 @@
 import type { FailureReason } from '../../contracts/failure-reason.ts';
 import type { Whereabouts } from './find-whereabouts.ts';
-import { isAvailable, sentence, stateOf, wordsOf } from './send-checks.ts';
+import { sentence, stateOf, wordsOf } from './send-checks.ts';
 
 /** Why a notification is not delivered. The codes are the graph's. */
 export type WhyNotSent = {
@@ -125,7 +125,7 @@ function whyNobodyTakes({ type, providers, dueAt }: Whereabouts): WhyNotSent | n
     const explanation = `It is due, and no ${type} worker has been heard of for a minute: it goes out when one is there.`;
     return { ...NOTHING, code: 'NO_WORKER', explanation, since: dueAt };
   }
-  if (providers.some(isAvailable)) return null;
+  if (providers.some(({ isTaking }) => isTaking)) return null;
   return {
     ...NOTHING,
     code: 'PROVIDER_UNAVAILABLE',

@@ -6,7 +6,7 @@ import { whyNotSent } from '../../subgraphs/notification/why-not-sent.ts';
 
 const NOW = new Date('2026-11-26T12:00:00Z');
 const LATER = new Date('2026-11-26T12:00:05Z');
-const smtp = { type: 'email', name: 'smtp', state: 'closed', reason: null, changedAt: NOW, workers: 1 };
+const smtp = { type: 'email', name: 'smtp', state: 'closed', reason: null, changedAt: NOW, workers: 1, isTaking: true };
 
 /** Due now, in the queue. */
 const waiting: Whereabouts = {
