@@ -5,6 +5,8 @@ import { rateLimitVariables, toRates } from '../platform/admission.ts';
 import { count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../platform/env.ts';
 import { keyRing } from '../platform/tokens.ts';
 
+const onOff = z.enum(['on', 'off']).default('on');
+
 /** The gateway's environment. */
 export const readConfig = (env: Env = process.env) => {
   const vars = parseEnv(
@@ -25,6 +27,10 @@ export const readConfig = (env: Env = process.env) => {
       ),
       REDIS_URL: url('redis', 'rediss').describe('where rates are counted, redis://host:6379'),
       CACHE_PREFIX: z.string().default(''),
+      QUERY_COST_MAX: count(10_000),
+      GRAPHQL_INTROSPECTION: onOff,
+      TRUSTED_DOCUMENTS: z.enum(['off', 'log', 'enforce']).default('off'),
+      TRUSTED_DOCUMENTS_PATH: z.string().optional(),
       REQUEST_TIMEOUT_SECONDS: count(10),
       ...rateLimitVariables,
       ...supergraphVariables,
@@ -47,6 +53,9 @@ export const readConfig = (env: Env = process.env) => {
     jwtKeys: vars.JWT_KEYS,
     redisUrl: vars.REDIS_URL,
     cachePrefix: vars.CACHE_PREFIX,
+    maxQueryCost: vars.QUERY_COST_MAX,
+    introspection: vars.GRAPHQL_INTROSPECTION === 'on',
+    trustedDocuments: { mode: vars.TRUSTED_DOCUMENTS, path: vars.TRUSTED_DOCUMENTS_PATH ?? null },
     requestTimeoutMs: vars.REQUEST_TIMEOUT_SECONDS * 1_000,
     rates: toRates(vars),
     logLevel: vars.LOG_LEVEL,

@@ -16,10 +16,9 @@ import { readCredential, type Authenticate } from '../platform/credentials.ts';
 import { createAdmission } from '../platform/admission.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
-import { refuseTooDeep } from '../platform/json-depth.ts';
 import { createRateLimits } from '../platform/rate-limit.ts';
 import { sendProblem } from '../platform/problem.ts';
-import { STATUS_OF, toGraphQLError, type Refusal } from '../platform/refusal.ts';
+import { STATUS_OF, type Refusal } from '../platform/refusal.ts';
 import { toRequestContext } from '../platform/request-context.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
 import { createServiceClient, ServiceUnavailable, type ServiceClient } from '../platform/service-client.ts';
@@ -32,7 +31,10 @@ import { createFederationGauges } from './federation/metrics.ts';
 import { openSupergraphFile } from './federation/supergraph-file.ts';
 import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
 import { isOpenOperation } from './open-operations.ts';
-import { createSendCharge } from './send-charge.ts';
+import { MAX_TOKENS } from './limits/check-operation.ts';
+import { readCosts, type Costs } from './limits/costs.ts';
+import { limitOperations } from './limits/plugin.ts';
+import { createTrustedDocuments } from './limits/trusted-documents.ts';
 import { MAX_SENDS_BYTES } from './rest/bodies.ts';
 import { routes } from './rest/routes.ts';
 import { registerUnsubscribe } from './unsubscribe/register.ts';
@@ -82,13 +84,19 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       },
       logger: log.child({ part: 'federation' }, { level: 'warn' }),
     });
+    let costs: Costs = new Map();
+    gateway.onSchemaLoadOrUpdate(({ coreSupergraphSdl }) => {
+      costs = readCosts(coreSupergraphSdl);
+    });
     const apollo = new ApolloServer<GatewayContext>({
       gateway,
       formatError: createErrorMask(log),
       includeStacktraceInErrorResponses: false,
       // Apollo's own choice hangs on NODE_ENV; GraphiQL needs the schema, and whoever asks has a key.
-      introspection: true,
-      hideSchemaDetailsFromClientErrors: false,
+      introspection: config.introspection,
+      hideSchemaDetailsFromClientErrors: !config.introspection,
+      parseOptions: { maxTokens: MAX_TOKENS },
+      persistedQueries: config.trustedDocuments.mode === 'enforce' ? false : { ttl: APQ_TTL_S },
       stringifyResult: JSON.stringify,
       stopOnTerminationSignals: false,
       logger: log,
@@ -97,8 +105,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         ApolloServerPluginInlineTraceDisabled(),
         ApolloServerPluginLandingPageDisabled(),
         tellRequestId,
-        limitDepth,
-        createSendCharge(admission),
+        limitOperations(admission, () => costs, config.maxQueryCost),
       ],
     });
     await apollo.start();
@@ -122,6 +129,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     registerMetrics(app, metrics);
     registerGraphiqlFiles(app);
 
+    const trusted = await createTrustedDocuments(config.trustedDocuments, log);
     const viewers = new WeakMap<FastifyRequest, Viewer>();
     app.route({
       method: ['GET', 'POST'],
@@ -138,6 +146,8 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         return undefined;
       },
       preHandler: async (request, reply) => {
+        const untrusted = trusted.admit(request.method === 'GET' ? request.query : request.body);
+        if (untrusted !== null) return refuseRequest(reply, untrusted);
         if (viewers.has(request)) return undefined;
         if (!isOpenOperation(request.body)) return refuseAnonymous(reply);
         viewers.set(request, ANONYMOUS);
@@ -151,7 +161,10 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       },
       onSend: async (request, reply, payload) => addRequestId(payload, request, reply),
       handler: fastifyApolloHandler(apollo, {
-        context: async (request) => withDeadline(toRequestContext(request, viewers.get(request) as Viewer)),
+        context: async (request) => ({
+          ...withDeadline(toRequestContext(request, viewers.get(request) as Viewer)),
+          bodyBytes: Number(request.headers['content-length'] ?? 0),
+        }),
       }),
     });
     await registerWebhooks(app, config.webhookKeys, clients.notification);
@@ -221,17 +234,8 @@ function addRequestId(payload: unknown, request: FastifyRequest, reply: FastifyR
   return JSON.stringify({ errors: told, ...rest });
 }
 
-/** Before anything walks through the variables. */
-const limitDepth: ApolloServerPlugin<GatewayContext> = {
-  requestDidStart: async () => ({
-    didResolveOperation: async ({ request: { variables = {} } }) => {
-      for (const value of Object.values<unknown>(variables)) {
-        const tooDeep = typeof value === 'object' && value !== null ? refuseTooDeep(value) : null;
-        if (tooDeep !== null) throw toGraphQLError(tooDeep);
-      }
-    },
-  }),
-};
+/** How long a document is kept by its hash (automatic persisted queries). */
+const APQ_TTL_S = 15 * 60;
 
 /** Small enough to be a log-in, by its own account: a larger body of nobody's is not read. */
 const mayBeLogIn = ({ method, headers }: FastifyRequest) =>

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { NotificationType } from '../contracts/jobs.ts';
 import type { Supergraph } from '../contracts/supergraph.ts';
 import type { WebhookKeys } from '../contracts/webhook-keys.ts';
+import type { TrustedDocumentsConfig } from '../gateway/limits/trusted-documents.ts';
 import { startGateway } from '../gateway/server.ts';
 import type { Broker } from '../platform/broker/broker.ts';
 import type { Rates } from '../platform/admission.ts';
@@ -34,6 +35,8 @@ export type Overrides = {
   providerEnv?: Record<string, string>;
   webhookKeys?: Partial<WebhookKeys>;
   requestTimeoutMs?: number;
+  introspection?: boolean;
+  trustedDocuments?: TrustedDocumentsConfig;
   rates?: Partial<Rates>;
   supergraph?: Supergraph;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
@@ -153,6 +156,9 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           workerApiKey: secrets.worker,
           webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null, ...overrides.webhookKeys },
           jwtKeys: overrides.jwtKeys ?? jwtKeys,
+          maxQueryCost: 10_000,
+          introspection: overrides.introspection ?? true,
+          trustedDocuments: overrides.trustedDocuments ?? { mode: 'off', path: null },
           requestTimeoutMs: overrides.requestTimeoutMs ?? 10_000,
           supergraph: overrides.supergraph ?? { path: null, extraSubgraphs: {} },
         },

@@ -10,7 +10,11 @@ import type { SignedContext } from '../../platform/trust.ts';
 import { CircuitOpen, type GuardedService } from './circuit.ts';
 
 /** What the gateway knows of a client's request: who asks, and until when all of its fetches must be done. */
-export type GatewayContext = SignedContext & { deadline: Deadline };
+export type GatewayContext = SignedContext & {
+  deadline: Deadline;
+  /** The size of the request's body; not of one that came over REST, where each path has its limit. */
+  bodyBytes?: number;
+};
 
 /**
  * How the gateway asks one subgraph: over our own client, which keeps connections and signs (Apollo's default client is 45 % of a
@@ -26,7 +30,13 @@ export const createDataSource = (
       throw new Error(`the gateway loads its schema from a file and asks the ${name} service for none`);
     }
     const { query = '', variables, operationName } = options.request;
-    const { deadline, ...context } = options.context;
+    const { deadline, viewer, requestId, address, trace } = options.context;
+    const context: SignedContext = {
+      viewer,
+      requestId,
+      ...(address !== undefined && { address }),
+      ...(trace && { trace }),
+    };
     const isMutation = MUTATION.test(query);
     const ask = () => service.graphql({ query, variables, operationName }, context, deadline);
     try {
@@ -40,7 +50,6 @@ export const createDataSource = (
       const refusal = toRefusal(name, error, isMutation);
       if (refusal === null) throw error;
       if (!(error instanceof CircuitOpen)) {
-        const { requestId, trace } = context;
         log.error(
           { err: error, service: name, requestId, ...(trace && { traceId: traceIdOf(trace) }) },
           'a subgraph did not answer',

@@ -1,0 +1,47 @@
+import type { ApolloServerPlugin } from '@apollo/server';
+import { getVariableValues } from 'graphql';
+import type { Admission } from '../../platform/admission.ts';
+import { refuseTooDeep } from '../../platform/json-depth.ts';
+import { refuse, STATUS_OF, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
+import type { GatewayContext } from '../federation/data-source.ts';
+import { refuseTooMuch } from './check-operation.ts';
+import type { Costs } from './costs.ts';
+import { measureOperation } from './measure-operation.ts';
+
+/** Of a request that is no bulk send. */
+export const MAX_BODY_BYTES = 100 * 1024;
+
+/**
+ * Looks at every operation after its validation and before its plan, whether it came as GraphQL or over REST: nothing is planned or
+ * done that may be too much. A request that sends many counts as many against the rate limit.
+ * @param costs those of the supergraph that is served now
+ */
+export const limitOperations = (
+  admission: Admission,
+  costs: () => Costs,
+  maxCost: number,
+): ApolloServerPlugin<GatewayContext> => ({
+  requestDidStart: async () => ({
+    didResolveOperation: async ({ operation, document, schema, request, contextValue, response }) => {
+      const { variables = {} } = request;
+      if (operation === undefined) return;
+      const refuseWith = (refusal: Refusal | null) => {
+        if (refusal === null) return;
+        response.http.status = STATUS_OF[refusal.code];
+        if (refusal.retryAfterSeconds !== undefined)
+          response.http.headers.set('retry-after', String(refusal.retryAfterSeconds));
+        throw toGraphQLError(refusal);
+      };
+      for (const value of Object.values<unknown>(variables))
+        if (typeof value === 'object' && value !== null) refuseWith(refuseTooDeep(value));
+      const { coerced, errors } = getVariableValues(schema, operation.variableDefinitions ?? [], variables);
+      // Of the wrong kind: the gateway refuses them, and does nothing.
+      if (errors !== undefined) return;
+      const measure = measureOperation(schema, document, operation, coerced, costs());
+      if (measure.sends <= 1 && (contextValue.bodyBytes ?? 0) > MAX_BODY_BYTES)
+        refuseWith(refuse('PAYLOAD_TOO_LARGE', 'the body is larger than 100 KiB, which only a bulk send may be'));
+      refuseWith(refuseTooMuch(measure, maxCost));
+      refuseWith(await admission.charge(contextValue.viewer, measure.sends - 1));
+    },
+  }),
+});
