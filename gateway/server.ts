@@ -14,6 +14,7 @@ import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { readCredential, type Authenticate } from '../platform/credentials.ts';
 import { createAdmission } from '../platform/admission.ts';
+import { createDocumentStore } from '../platform/document-store.ts';
 import { createErrorMask } from '../platform/mask-error.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { createRateLimits } from '../platform/rate-limit.ts';
@@ -82,6 +83,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         if (service === undefined) throw new Error(`the supergraph names a subgraph that has no address: ${name}`);
         return createDataSource(name, service, log);
       },
+      experimental_approximateQueryPlanStoreMiB: PLAN_STORE_MIB,
       logger: log.child({ part: 'federation' }, { level: 'warn' }),
     });
     let costs: Costs = new Map();
@@ -96,6 +98,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       introspection: config.introspection,
       hideSchemaDetailsFromClientErrors: !config.introspection,
       parseOptions: { maxTokens: MAX_TOKENS },
+      documentStore: createDocumentStore(),
       persistedQueries: config.trustedDocuments.mode === 'enforce' ? false : { ttl: APQ_TTL_S },
       stringifyResult: JSON.stringify,
       stopOnTerminationSignals: false,
@@ -234,6 +237,8 @@ function addRequestId(payload: unknown, request: FastifyRequest, reply: FastifyR
   return JSON.stringify({ errors: told, ...rest });
 }
 
+/** Measured by their JSON; they take several times that. */
+const PLAN_STORE_MIB = 4;
 /** How long a document is kept by its hash (automatic persisted queries). */
 const APQ_TTL_S = 15 * 60;
 

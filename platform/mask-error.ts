@@ -29,6 +29,8 @@ export const createErrorMask =
     const code = String(formatted.extensions?.['code']);
     const { message, path, locations } = formatted;
     if (DOCUMENT_FAULTS.has(code)) return { message, locations, extensions: { code } };
+    // Apollo's own word on a request that it can't read: the caller's fault too.
+    if (isRequestFault(error)) return { message, extensions: { code: 'BAD_REQUEST' } };
     if (code in STATUS_OF) return { message, path, extensions: pick(formatted.extensions ?? {}) };
 
     log.error({ err: causeOf(error), path }, 'unexpected error in a GraphQL operation');
@@ -38,6 +40,11 @@ export const createErrorMask =
       extensions: { code: 'INTERNAL' },
     };
   };
+
+const isRequestFault = (error: unknown): boolean => {
+  const http: unknown = error instanceof GraphQLError ? error.extensions['http'] : undefined;
+  return typeof http === 'object' && http !== null && 'status' in http && http.status === 400;
+};
 
 const pick = (extensions: Record<string, unknown>) =>
   Object.fromEntries(SHOWN.flatMap((name) => (extensions[name] === undefined ? [] : [[name, extensions[name]]])));

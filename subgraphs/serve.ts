@@ -11,6 +11,7 @@ import { parse } from 'graphql';
 import type { Admission } from '../platform/admission.ts';
 import type { Authenticate } from '../platform/credentials.ts';
 import { deadlineIn, type Deadline } from '../platform/deadline.ts';
+import { createDocumentStore } from '../platform/document-store.ts';
 import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -52,6 +53,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   const apollo = new ApolloServer<SubgraphContext>({
     schema: buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers: options.resolvers as GraphQLResolverMap }]),
     formatError: createErrorMask(log),
+    documentStore: createDocumentStore(),
     includeStacktraceInErrorResponses: false,
     // Only signed requests arrive, and those no browser can send.
     csrfPrevention: false,

@@ -5,6 +5,7 @@ import {
   isCompositeType,
   isListType,
   Kind,
+  OperationTypeNode,
   typeFromAST,
   type DocumentNode,
   type FieldNode,
@@ -129,7 +130,7 @@ export function measureOperation(
   if (root == null) return { ...NO_MEASURE };
   const rootFields = collectRootFields(operation.selectionSet, fragments);
   const parts = rootFields.map((node) => ({ name: node.name.value, ...measureField(node, root, NO_SIZES) }));
-  const isMutation = operation.operation === 'mutation';
+  const isMutation = operation.operation === OperationTypeNode.MUTATION;
   const dearest = parts.toSorted((a, b) => b.cost - a.cost)[0];
   return {
     cost: parts.reduce((sum, { cost }) => sum + cost + (isMutation ? MUTATION_COST : 0), 0),

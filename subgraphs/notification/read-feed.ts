@@ -1,6 +1,6 @@
 import type { Pool } from '../../platform/postgres.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
-import { isUuid } from '../../platform/text.ts';
+import { faultOfLine, isUuid } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import type { StatusEvent } from '../../contracts/events.ts';
 import type { Cursors } from './cursor.ts';
@@ -28,6 +28,8 @@ export async function readFeed(
     if (id !== null && !isUuid(id))
       return refuse('BAD_USER_INPUT', `filter.${field} must be a UUID`, `filter.${field}`, 'INVALID');
   }
+  const fault = filter.requestId === null ? null : faultOfLine(filter.requestId, { max: 255 });
+  if (fault !== null) return refuse('BAD_USER_INPUT', `filter.requestId ${fault}`, 'filter.requestId', 'INVALID');
   const place = after === null ? undefined : cursors.parseCursor(after);
   if (place === null) return refuse('BAD_USER_INPUT', 'after is no cursor of this feed', 'after', 'INVALID');
 

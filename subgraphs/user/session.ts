@@ -2,6 +2,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { isPassword } from '../../platform/password.ts';
 import type { RateLimiter, RateLimits } from '../../platform/rate-limit.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
+import { faultOfEmail } from '../../platform/text.ts';
 import { createTokenSigner, type KeyRing } from '../../platform/tokens.ts';
 import type { UserRow, UserStore } from './store.ts';
 
@@ -39,7 +40,7 @@ export function createSessions(
     async logIn(email: string, password: string, address: string): Promise<Session | Refusal> {
       const attempt = await throttle(email, address);
       if (attempt.kind === 'refused') return attempt;
-      const user = await store.findUserByEmail(email);
+      const user = faultOfEmail(email) === null ? await store.findUserByEmail(email) : null;
       const isRight = await isPassword(password, user?.passwordHash ?? null);
       if (user === null || !isRight) return WRONG;
       await attempt.forgive();
