@@ -45,7 +45,6 @@ const rules = {
     { withEdgeSuffix: true, shouldImplementNode: false, listTypeCanWrapOnlyEdgeType: false },
   ],
   'relay-page-info': 'error',
-  'no-unreachable-types': 'error',
   'require-deprecation-reason': 'error',
   'unique-enum-value-names': 'error',
   'unique-field-definition-names': 'error',

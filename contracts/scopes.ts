@@ -14,6 +14,7 @@ export const CLIENT_SCOPES = [
 /** And what only the admin, or processes of ours, may. */
 export const SCOPES = [
   ...CLIENT_SCOPES,
+  'notifications:inspect',
   'keys:manage',
   'keys:verify',
   'users:bury-tokens',
@@ -37,9 +38,14 @@ export const RESERVED_CLIENT_IDS: readonly string[] = [
   'template',
 ];
 
-/** A client, by one of its keys. */
+/** A client, by one of its keys. What it may read of its own notifications, it may look into. */
 export const toClientViewer = ({ id, clientId, scopes }: { id: string; clientId: string; scopes: string[] }) =>
-  ({ kind: 'client', id: clientId, keyId: id, scopes }) as const;
+  ({
+    kind: 'client',
+    id: clientId,
+    keyId: id,
+    scopes: scopes.includes('notifications:read') ? [...scopes, 'notifications:inspect'] : scopes,
+  }) as const;
 
 /** A user with an access token: what is theirs, and nothing else. */
 export const toUserViewer = (id: string) =>

@@ -11,6 +11,7 @@ import { parse } from 'graphql';
 import type { Admission } from '../platform/admission.ts';
 import type { Authenticate } from '../platform/credentials.ts';
 import { deadlineIn, type Deadline } from '../platform/deadline.ts';
+import { enforceScopes } from '../platform/enforce-scopes.ts';
 import { createDocumentStore } from '../platform/document-store.ts';
 import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
@@ -51,7 +52,9 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   const { log } = options;
   const sdl = await readFile(new URL(`./${options.name}/schema.graphql`, import.meta.url), 'utf8');
   const apollo = new ApolloServer<SubgraphContext>({
-    schema: buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers: options.resolvers as GraphQLResolverMap }]),
+    schema: enforceScopes(
+      buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers: options.resolvers as GraphQLResolverMap }]),
+    ),
     formatError: createErrorMask(log),
     documentStore: createDocumentStore(),
     includeStacktraceInErrorResponses: false,

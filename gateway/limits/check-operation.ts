@@ -13,7 +13,7 @@ export function refuseTooMuch(measure: Measure, maxCost: number): Refusal | null
     has > limit ? refuse('TOO_COMPLEX', `the operation has ${has} ${what}, more than ${limit}: ${mend}`) : null;
   return (
     tooMuch('levels', measure.depth, depth, 'ask for what lies deeper in an operation of its own') ??
-    tooMuch('fields at its root', measure.rootFields, rootFields, 'divide it') ??
+    tooMuch('fields at its root', measure.rootFields.length, rootFields, 'divide it') ??
     tooMuch('aliases', measure.aliases, aliases, 'divide it') ??
     tooMuch('directives', measure.directives, directives, 'divide it') ??
     (measure.cost > maxCost

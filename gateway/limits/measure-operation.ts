@@ -33,8 +33,8 @@ export type Measure = {
   dearest: string;
   /** Levels of fields. */
   depth: number;
-  /** Fields of the root, each alias for itself. */
-  rootFields: number;
+  /** Names of the root's fields, each alias for itself. */
+  rootFields: string[];
   aliases: number;
   directives: number;
   /** Whether it asks for the schema. */
@@ -136,7 +136,7 @@ export function measureOperation(
     cost: parts.reduce((sum, { cost }) => sum + cost + (isMutation ? MUTATION_COST : 0), 0),
     dearest: dearest?.name ?? '',
     depth: Math.max(0, ...parts.map(({ depth }) => depth)),
-    rootFields: rootFields.length,
+    rootFields: rootFields.map(({ name }) => name.value),
     ...countMarks(document),
     isIntrospective,
     sends: isMutation ? countSends(root, rootFields, variables) : 0,
@@ -149,7 +149,7 @@ const NO_MEASURE: Measure = {
   cost: 0,
   dearest: '',
   depth: 0,
-  rootFields: 0,
+  rootFields: [],
   aliases: 0,
   directives: 0,
   isIntrospective: false,

@@ -8,8 +8,9 @@ import { refuseTooMuch } from './check-operation.ts';
 import type { Costs } from './costs.ts';
 import { measureOperation } from './measure-operation.ts';
 
-/** Of a request that is no bulk send. */
+/** Of a request that has none of these; theirs is the server's. */
 export const MAX_BODY_BYTES = 100 * 1024;
+const LARGE_FIELDS = new Set(['sendNotifications', 'createTemplate', 'draftTemplateVersion', 'previewTemplate']);
 
 /**
  * Looks at every operation after its validation and before its plan, whether it came as GraphQL or over REST: nothing is planned or
@@ -38,8 +39,14 @@ export const limitOperations = (
       // Of the wrong kind: the gateway refuses them, and does nothing.
       if (errors !== undefined) return;
       const measure = measureOperation(schema, document, operation, coerced, costs());
-      if (measure.sends <= 1 && (contextValue.bodyBytes ?? 0) > MAX_BODY_BYTES)
-        refuseWith(refuse('PAYLOAD_TOO_LARGE', 'the body is larger than 100 KiB, which only a bulk send may be'));
+      const mayBeLarge = measure.rootFields.some((name) => LARGE_FIELDS.has(name));
+      if (!mayBeLarge && (contextValue.bodyBytes ?? 0) > MAX_BODY_BYTES)
+        refuseWith(
+          refuse(
+            'PAYLOAD_TOO_LARGE',
+            `the body is larger than 100 KiB, which only ${[...LARGE_FIELDS].join(', ')} may be`,
+          ),
+        );
       refuseWith(refuseTooMuch(measure, maxCost));
       refuseWith(await admission.charge(contextValue.viewer, measure.sends - 1));
     },

@@ -16,7 +16,6 @@ import type { Logger } from '../../platform/logger.ts';
 import { UNEXPECTED } from '../../platform/mask-error.ts';
 import type { Pool } from '../../platform/postgres.ts';
 import { orThrow, refuse, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
-import { requireScope } from '../../platform/require-scope.ts';
 import { faultOfLine, isUuid, toStorable } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import { cancelNotification } from './cancel-notification.ts';
@@ -62,7 +61,6 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
   const { pool, store, lists } = deps;
 
   const findVisible = async (id: string, viewer: Viewer): Promise<NotificationRow | null> => {
-    requireScope(viewer, 'notifications:read');
     const notification = isUuid(id) ? await store.findNotification(id) : null;
     return notification !== null && maySee(viewer, notification) ? notification : null;
   };
@@ -79,19 +77,15 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     Query: {
       notification: (_, { id }, { viewer }) => findVisible(id, viewer),
       notifications: async (_, { filter, ...asked }, { viewer }) => {
-        requireScope(viewer, 'notifications:read');
         return orThrow(await findNotifications(lists, filter ?? {}, asked, viewer));
       },
-      providers: async (_, __, { viewer }) => {
-        requireScope(viewer, 'notifications:manage');
+      providers: async () => {
         return store.findProviders();
       },
-      suppressions: async (_, { first, after, ...filter }, { viewer }) => {
-        requireScope(viewer, 'suppressions:manage');
+      suppressions: async (_, { first, after, ...filter }) => {
         return orThrow(await findSuppressions(store, filter, { first, after }));
       },
       notificationStats: async (_, { since, until, bucket, notificationType }, { viewer }) => {
-        requireScope(viewer, 'notifications:read');
         const wanted = {
           since,
           until: until ?? null,
@@ -101,16 +95,12 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         return orThrow(await findStats(pool, wanted, viewer)).buckets;
       },
       explainSend: async (_, { input }, context) => {
-        requireScope(context.viewer, 'notifications:send');
-        requireScope(context.viewer, 'users:read');
         return orThrow(await explainSend(deps, input, context));
       },
-      isUnsubscribeToken: (_, { token }, { viewer }) => {
-        requireScope(viewer, 'feedback:report');
+      isUnsubscribeToken: (_, { token }) => {
         return deps.links.parseToken(token) !== null;
       },
       feed: async (_, { after, filter, first }, { viewer }) => {
-        requireScope(viewer, 'notifications:read');
         const wanted = {
           notificationId: filter?.notificationId ?? null,
           userId: filter?.userId ?? null,
@@ -135,11 +125,9 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     },
     Mutation: {
       sendNotification: async (_, { input }, context) => {
-        requireScope(context.viewer, 'notifications:send');
         return orThrow(await sendNotification(deps, input, context));
       },
       sendNotifications: async (_, { inputs }, context) => {
-        requireScope(context.viewer, 'notifications:send');
         const results = orThrow(await sendNotifications(deps, inputs, context));
         return results.map((result) =>
           result.kind === 'sent'
@@ -148,20 +136,17 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         );
       },
       cancelNotification: async (_, { id, reason }, { viewer }) => {
-        requireScope(viewer, 'notifications:send');
         requireLine(reason);
         const { cancelled } = orThrow(await cancelNotification(pool, id, reason ?? null, viewer));
         return { cancelled, notification: await readBack(id) };
       },
       replayNotification: async (_, { id, reason }, { viewer }) => {
-        requireScope(viewer, 'notifications:manage');
         requireLine(reason);
         orThrow(await replayNotification(pool, id, reason ?? null, viewer));
         deps.reports.onQueued();
         return readBack(id);
       },
       replayNotifications: async (_, { filter, perSecond, limit, reason }, { viewer }) => {
-        requireScope(viewer, 'notifications:manage');
         requireLine(reason);
         if (perSecond < 1)
           throw toGraphQLError(refuse('BAD_USER_INPUT', 'perSecond must be at least 1', 'perSecond', 'INVALID'));
@@ -178,31 +163,25 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         return { replayed: replayed.length, refused, hasMore, lastDueAt };
       },
       discardNotification: async (_, { id, reason }, { viewer }) => {
-        requireScope(viewer, 'notifications:manage');
         requireLine(reason);
         orThrow(await discardNotification(pool, id, reason, viewer));
         return readBack(id);
       },
       discardNotifications: async (_, { filter, reason, limit }, { viewer }) => {
-        requireScope(viewer, 'notifications:manage');
         requireLine(reason);
         const { ids, hasMore } = orThrow(await findFailed(lists, filter, { limit, act: 'discard' }, viewer));
         return { discarded: (await discardNotifications(pool, ids, reason, viewer)).length, hasMore };
       },
       suppress: async (_, { input }, { viewer }) => {
-        requireScope(viewer, 'suppressions:manage');
         return orThrow(await suppress(store, input, viewer));
       },
-      unsuppress: (_, { id }, { viewer }) => {
-        requireScope(viewer, 'suppressions:manage');
+      unsuppress: (_, { id }) => {
         return isUuid(id) ? store.deleteSuppression(id) : false;
       },
       eraseUser: (_, { userId }, { viewer }) => {
-        requireScope(viewer, 'notifications:erase');
         return eraseUser(pool, userId, viewer);
       },
-      recordFeedback: async (_, { events }, { viewer, requestId }) => {
-        requireScope(viewer, 'feedback:report');
+      recordFeedback: async (_, { events }, { requestId }) => {
         const recorded = await recordFeedback(
           { ...deps.reports, peers: deps.peers },
           events.map(toFeedback),
@@ -210,12 +189,10 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         );
         return orThrow(recorded).count;
       },
-      unsubscribe: (_, { token }, { viewer }) => {
-        requireScope(viewer, 'feedback:report');
+      unsubscribe: (_, { token }) => {
         return unsubscribe(store, deps.links, token);
       },
       reportStatus: async (_, { notificationType, reports }, { viewer }) => {
-        requireScope(viewer, 'status:report');
         const results = orThrow(
           await reportStatus(deps.reports, typeOf[notificationType], reports.map(toReport), viewer),
         );
@@ -257,7 +234,6 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     User: {
       __resolveReference: ({ id }) => ({ id: id.toLowerCase() }),
       notifications: async ({ id }, { filter, ...asked }, { viewer }) => {
-        requireScope(viewer, 'notifications:read');
         const owned = { owner: 'user', key: id } as const;
         return orThrow(await findNotificationsOf(lists, owned, filter ?? {}, asked, viewer));
       },
@@ -265,7 +241,6 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     Template: {
       __resolveReference: ({ code }) => ({ code }),
       notifications: async ({ code }, { filter, ...asked }, { viewer }) => {
-        requireScope(viewer, 'notifications:read');
         const owned = { owner: 'template', key: code } as const;
         return orThrow(await findNotificationsOf(lists, owned, filter ?? {}, asked, viewer));
       },

@@ -1,5 +1,4 @@
 import { refuse, toGraphQLError } from '../../platform/refusal.ts';
-import { requireScope } from '../../platform/require-scope.ts';
 import type { Viewer } from '../../platform/trust.ts';
 
 /** A user's own token opens that user and no other; every other credential opens what its scopes say. */
@@ -13,8 +12,7 @@ export function requireSelf(viewer: Viewer, userId: string, field: string): void
 }
 
 /** For what concerns many users, or one that is not there yet. @throws FORBIDDEN for a user's own token */
-export function requireScopeOverAll(viewer: Viewer, scope: string): void {
-  requireScope(viewer, scope);
+export function requireNoUser(viewer: Viewer): void {
   if (viewer.kind === 'user')
     throw toGraphQLError(refuse('FORBIDDEN', 'a user may do this for nobody: use an API key'));
 }

@@ -1,6 +1,5 @@
 import { DateTimeResolver } from 'graphql-scalars';
 import { orThrow, refuse, toGraphQLError } from '../../platform/refusal.ts';
-import { requireScope } from '../../platform/require-scope.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { PreferencesCache } from './cache-preferences.ts';
 import type { ApiKeyStore } from './api-key-store.ts';
@@ -9,7 +8,7 @@ import { addPushToken } from './add-push-token.ts';
 import { createUser } from './create-user.ts';
 import { findUsers } from './find-users.ts';
 import type { PushTokenKind, Resolvers } from './generated/graphql.ts';
-import { maySee, requireScopeOverAll, requireSelf } from './may-see.ts';
+import { maySee, requireNoUser, requireSelf } from './may-see.ts';
 import type { Sessions } from './session.ts';
 import type { UserStore } from './store.ts';
 import { updateUser } from './update-user.ts';
@@ -27,38 +26,32 @@ export const createResolvers = ({ store, keys, preferences, sessions, onDeleted 
   DateTime: DateTimeResolver,
   Query: {
     user: (_, { id }, { viewer }) => {
-      requireScope(viewer, 'users:read');
       return isUuid(id) && maySee(viewer, id) ? store.findUser(id) : null;
     },
     me: (_, __, { viewer }) => (viewer.kind === 'user' ? store.findUser(viewer.id) : null),
     users: async (_, { search, ...asked }, { viewer }) => {
-      requireScopeOverAll(viewer, 'users:read');
+      requireNoUser(viewer);
       return orThrow(await findUsers(store, search ?? null, asked));
     },
-    apiKeys: async (_, { clientId, ...asked }, { viewer }) => {
-      requireScope(viewer, 'keys:manage');
+    apiKeys: async (_, { clientId, ...asked }) => {
       return orThrow(await findApiKeys(keys, clientId ?? null, asked));
     },
-    credentials: (_, { digests }, { viewer }) => {
-      requireScope(viewer, 'keys:verify');
+    credentials: (_, { digests }) => {
       return Promise.all(digests.map((digest) => keys.findCredential(digest)));
     },
   },
   Mutation: {
     createApiKey: async (_, { input }, { viewer }) => {
-      requireScope(viewer, 'keys:manage');
       return orThrow(await createApiKey(keys, input, viewer));
     },
     revokeApiKey: async (_, { id }, { viewer }) => {
-      requireScope(viewer, 'keys:manage');
       return orThrow(await revokeApiKey(keys, id, viewer));
     },
     createUser: async (_, { input }, { viewer }) => {
-      requireScopeOverAll(viewer, 'users:write');
+      requireNoUser(viewer);
       return orThrow(await createUser(store, input));
     },
     updateUser: async (_, { id, input }, { viewer }) => {
-      requireScope(viewer, 'users:write');
       requireSelf(viewer, id, 'id');
       const user = orThrow(await updateUser(store, id, input));
       await preferences.fill(user);
@@ -69,7 +62,6 @@ export const createResolvers = ({ store, keys, preferences, sessions, onDeleted 
     refreshSession: async (_, { refreshToken }) => orThrow(await sessions.refresh(refreshToken)),
     logOut: (_, { refreshToken }) => sessions.logOut(refreshToken),
     setPreferences: async (_, { userId, preferences: wanted }, { viewer }) => {
-      requireScope(viewer, 'users:write');
       requireSelf(viewer, userId, 'userId');
       const user = isUuid(userId) ? await store.setPreferences(userId, wanted) : null;
       if (user === null)
@@ -78,27 +70,23 @@ export const createResolvers = ({ store, keys, preferences, sessions, onDeleted 
       return user;
     },
     addPushToken: async (_, { userId, token }, { viewer }) => {
-      requireScope(viewer, 'users:write');
       requireSelf(viewer, userId, 'userId');
       const added = orThrow(await addPushToken(store, userId, token));
       await preferences.fill(added.user);
       return added.token;
     },
     removePushToken: async (_, { userId, id }, { viewer }) => {
-      requireScope(viewer, 'users:write');
       requireSelf(viewer, userId, 'userId');
       const user = isUuid(userId) && isUuid(id) ? await store.removeToken(userId, id) : null;
       if (user !== null) await preferences.fill(user);
       return user !== null;
     },
-    buryPushTokens: async (_, { ids }, { viewer }) => {
-      requireScope(viewer, 'users:bury-tokens');
+    buryPushTokens: async (_, { ids }) => {
       const users = await store.buryTokens(ids.filter(isUuid));
       for (const user of users) await preferences.fill(user);
       return users.length;
     },
     deleteUser: async (_, { id }, { viewer }) => {
-      requireScope(viewer, 'users:write');
       requireSelf(viewer, id, 'id');
       if (!isUuid(id) || !(await store.deleteUser(id))) {
         throw toGraphQLError(refuse('NOT_FOUND', 'id: there is no such user', 'id', 'NOT_FOUND'));
@@ -110,7 +98,6 @@ export const createResolvers = ({ store, keys, preferences, sessions, onDeleted 
   PushToken: { kind: ({ kind }) => kind.toUpperCase() as PushTokenKind },
   User: {
     __resolveReference: async ({ id }, { viewer }) => {
-      requireScope(viewer, 'users:read');
       const user = isUuid(id) && maySee(viewer, id) ? await store.findUser(id) : null;
       // A worker asks only when the cache has no answer.
       if (user !== null && viewer.kind === 'worker') await preferences.fill(user);
