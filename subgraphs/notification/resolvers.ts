@@ -255,7 +255,8 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         })),
     },
     User: {
-      __resolveReference: ({ id }) => ({ id: id.toLowerCase() }),
+      // A host application's subgraph may name anything; one such id would fail the statement for all of a page.
+      __resolveReference: ({ id }) => (isUuid(id) ? { id: id.toLowerCase() } : null),
       notifications: async ({ id }, { filter, ...asked }, { viewer }) => {
         requireScope(viewer, 'notifications:read');
         const owned = { owner: 'user', key: id } as const;
@@ -263,7 +264,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
     },
     Template: {
-      __resolveReference: ({ code }) => ({ code }),
+      __resolveReference: ({ code }) => (faultOfLine(code, { max: 200 }) === null ? { code } : null),
       notifications: async ({ code }, { filter, ...asked }, { viewer }) => {
         requireScope(viewer, 'notifications:read');
         const owned = { owner: 'template', key: code } as const;
