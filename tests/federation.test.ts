@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import { composeServices } from '@apollo/composition';
+import { parse } from 'graphql';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createVerifier, type SignedContext } from '../platform/trust.ts';
 import { givenSent, givenTemplate, givenUser } from './given.ts';
@@ -12,6 +15,7 @@ import { until } from './until.ts';
 
 const parts = ['user', 'template', 'notification', 'gateway'] as const;
 const EVERYTHING = `query ($id: ID!) { notification(id: $id) { status user { name } template { defaultLocale } } }`;
+const USER_SCHEMA = readFileSync(new URL('../subgraphs/user/schema.graphql', import.meta.url), 'utf8');
 const GREETING = 'Hello';
 
 const cleanups: (() => unknown)[] = [];
@@ -307,7 +311,12 @@ describe('the supergraph file', () => {
     [
       'a subgraph that has no address',
       (sdl) => sdl.replace('@join__graph(name: "template"', '@join__graph(name: "billing"'),
-      /no address: billing/,
+      /no address: billing; EXTRA_SUBGRAPHS must have it/,
+    ],
+    [
+      'a supergraph without all of our own subgraphs',
+      () => composeServices([{ name: 'user', typeDefs: parse(USER_SCHEMA) }]).supergraphSdl ?? '',
+      /it lacks template and notification: compose it of/,
     ],
   ])('that is bad (%s) leaves the old one served, and is told of', async (_, change, reason) => {
     const { herald, sdl, replace } = await given();
