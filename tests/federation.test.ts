@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { composeServices } from '@apollo/composition';
 import { parse } from 'graphql';
 import { afterEach, describe, expect, test } from 'vitest';
-import { createVerifier, type SignedContext } from '../platform/trust.ts';
+import { ADMIN } from '../contracts/scopes.ts';
+import { createVerifier, signRequest, type SignedContext } from '../platform/trust.ts';
 import { givenSent, givenTemplate, givenUser } from './given.ts';
 import { makeFolder } from './private-folder.ts';
 import { startHerald, type Herald, type HeraldOptions } from './start.ts';
@@ -17,6 +18,7 @@ const parts = ['user', 'template', 'notification', 'gateway'] as const;
 const EVERYTHING = `query ($id: ID!) { notification(id: $id) { status user { name } template { defaultLocale } } }`;
 const USER_SCHEMA = readFileSync(new URL('../subgraphs/user/schema.graphql', import.meta.url), 'utf8');
 const GREETING = 'Hello';
+const CONTENT = { subject: GREETING, html: GREETING, text: null };
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -199,6 +201,32 @@ test('a mutation that is not answered in time may have been done, and the caller
   expect(service.asked).toHaveLength(1);
   const { status, body } = await herald.rest('GET', `/api/v1/notifications/${randomUUID()}`);
   expect({ status, code: body.type }).toEqual({ status: 404, code: 'urn:herald:problem:not-found' });
+});
+
+test('a send that has little time left does not spoil the first one from a template for those that have more', async () => {
+  const herald = await start({ parts: ['user', 'template', 'notification'] });
+  const user = await givenUser(herald);
+  const code = `story/${randomUUID()}`;
+  await herald.stopPart('template');
+  const version = { number: 1, declaredVariables: [], contents: [{ locale: 'en', email: CONTENT, push: null }] };
+  const settings = { defaultLocale: 'en', sensitive: false, unsubscribable: false, currentVersion: { number: 1 } };
+  const service = await standIn(herald, 'template', (response, _, body) => {
+    if (body.includes('currentVersion')) answerJson({ data: { _entities: [settings, settings] } })(response);
+    else setTimeout(answerJson({ data: { _entities: [{ version }] } }), 600, response);
+  });
+  const send = async (timeoutMs: number) => {
+    const input = { notificationType: 'EMAIL', userId: user, templateCode: code, requestId: randomUUID() };
+    const query = 'mutation ($input: SendNotificationInput!) { sendNotification(input: $input) { duplicate } }';
+    const body = JSON.stringify({ query, variables: { input } });
+    const context = { viewer: ADMIN, requestId: 'story', timeoutMs };
+    const request = { method: 'POST', path: '/graphql', body };
+    const headers = signRequest(request, context, 'gateway', herald.secrets.notification);
+    return (await herald.rest('POST', `${herald.urlOf('notification')}/graphql`, body, headers)).body as Answer;
+  };
+  const [hurried, patient] = await Promise.all([send(300), send(5_000)]);
+  expect(patient.data).toEqual({ sendNotification: { duplicate: false } });
+  expect(hurried.errors).toMatchObject([{ extensions: { code: 'TIMEOUT' } }]);
+  expect(service.asked.filter(({ body }) => !body.includes('currentVersion'))).toHaveLength(1);
 });
 
 test('a subgraph that fails time after time is given a rest, and asked again when it is back', async () => {
