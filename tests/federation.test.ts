@@ -256,6 +256,23 @@ test('a subgraph that fails time after time is given a rest, and asked again whe
   expect(await metric()).toBe('0');
 });
 
+test('what is too much for a subgraph to be asked at once is said so, not repeated, and keeps nobody else from it', async () => {
+  const herald = await start();
+  const id = await givenSent(herald, await givenUser(herald), await givenTemplate(herald));
+  await herald.stopPart('template');
+  const tooLarge = (response: ServerResponse) => void response.writeHead(413).end(JSON.stringify({ status: 413 }));
+  const service = await standIn(herald, 'template', tooLarge);
+  for (let time = 0; time < 12; time += 1)
+    expect((await ask(herald, EVERYTHING, { id })).errors).toMatchObject([
+      {
+        message: 'there is too much here to ask the template service at once: take smaller pages',
+        path: ['notification', 'template'],
+        extensions: { code: 'PAYLOAD_TOO_LARGE' },
+      },
+    ]);
+  expect(service.asked).toHaveLength(12);
+});
+
 test('a trace goes from the client through to the subgraphs; one that is not valid is replaced', async () => {
   const herald = await start();
   await herald.stopPart('template');
