@@ -16,11 +16,12 @@ const extraSubgraphs = z
   .transform((text, context): Supergraph['extraSubgraphs'] => {
     const pairs = text.split(',').filter((pair) => pair.trim() !== '');
     const parsed = pairs.map(parsePair);
-    if (parsed.every((entry) => entry !== null)) return Object.fromEntries(parsed);
+    const names = new Set(parsed.map((entry) => entry?.[0]));
+    if (parsed.every((entry) => entry !== null) && names.size === parsed.length) return Object.fromEntries(parsed);
     context.addIssue({
       code: 'custom',
       message:
-        'must be name=http://:secret@host:port with a secret of at least 16 letters and digits, and another name than ours; several parted by commas',
+        'must be name=http://:secret@host:port with a secret of at least 16 letters and digits, and a name that neither we nor another one has; several parted by commas',
     });
     return z.NEVER;
   });

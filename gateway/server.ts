@@ -67,7 +67,8 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       [...others, ...Object.entries(clients)].map(([name, client]) => [name, withCircuit(name, client, log)]),
     );
     started.onStop('the circuits', async () => services.forEach((service) => service.stop()));
-    const supergraph = openSupergraphFile(config.supergraph.path ?? SUPERGRAPH, (name) => services.has(name), log);
+    const subgraphs = { known: [...services.keys()], needed: Object.keys(clients) };
+    const supergraph = openSupergraphFile(config.supergraph.path ?? SUPERGRAPH, subgraphs, log);
 
     const limits = started.add(
       'the rate limits',

@@ -73,9 +73,11 @@ const engines = { plain: new Liquid(options), html: new Liquid({ ...options, out
 // What takes other files' texts would find nothing when it is rendered; so it is refused when it is written.
 for (const engine of Object.values(engines))
   for (const name of ['include', 'render', 'layout', 'block']) delete engine.tags[name];
+// A parsed text can take seventy times the room of the text.
+const kept = { max: 1_000, maxSize: 4 * 1024 * 1024, sizeCalculation: (_: unknown, text: string) => text.length + 1 };
 const parsed = {
-  plain: new LRUCache<string, Template[]>({ max: 1_000 }),
-  html: new LRUCache<string, Template[]>({ max: 1_000 }),
+  plain: new LRUCache<string, Template[]>(kept),
+  html: new LRUCache<string, Template[]>(kept),
 };
 
 /** What is wrong with a Liquid text: one sentence, with the place in it; line and column count from 1. */
@@ -163,7 +165,7 @@ type Argument = ReturnType<NonNullable<Template['arguments']>> extends Iterable<
 export type Rendered =
   { kind: 'rendered'; text: string } | { kind: 'missing'; variable: string } | { kind: 'failed'; message: string };
 
-/** Renders a text. A parsed text is kept for the next time. */
+/** Renders a text. What was parsed last is kept for the next time. */
 export function renderLiquid(text: string, variables: Record<string, unknown>, mode: LiquidMode): Rendered {
   try {
     return { kind: 'rendered', text: engines[mode].renderSync(parse(text, mode), variables) as string };

@@ -6,8 +6,11 @@ import { signRequest, type SignedContext } from './trust.ts';
 export class ServiceUnavailable extends Error {
   override name = 'ServiceUnavailable';
   readonly code = 'SERVICE_UNAVAILABLE';
-  /** `refused`: it has not seen the request. `timeout`: no answer in time. `lost`: whether it has seen it, nobody knows. */
-  readonly how: 'refused' | 'timeout' | 'lost';
+  /**
+   * `refused`: it has not seen the request. `too_large`: it does not read one of that size. `timeout`: no answer in time. `lost`:
+   * whether it has seen it, nobody knows.
+   */
+  readonly how: 'refused' | 'too_large' | 'timeout' | 'lost';
   /** How long it was waited for, milliseconds. */
   readonly waitedMs: number;
   constructor(
@@ -65,6 +68,7 @@ export function createServiceClient(options: {
       const body = JSON.stringify(request);
       const since = performance.now();
       const signal = AbortSignal.timeout(timeoutMs);
+      let status = 0;
       try {
         const response = await pool.request({
           method: 'POST',
@@ -78,16 +82,16 @@ export function createServiceClient(options: {
           },
           signal,
         });
+        status = response.statusCode;
         const answer = (await response.body.json()) as GraphQLAnswer;
-        if (response.statusCode >= 500) throw new Error(`it answered ${response.statusCode}`);
-        if (answer.data === undefined && !answer.errors?.length)
-          throw new Error(`it answered ${response.statusCode} without data`);
+        if (status >= 500) throw new Error(`it answered ${status}`);
+        if (answer.data === undefined && !answer.errors?.length) throw new Error(`it answered ${status} without data`);
         return answer;
       } catch (cause) {
         const why = cause instanceof Error ? cause.message : String(cause);
-        const how = signal.aborted ? 'timeout' : isRefusal(cause) ? 'refused' : 'lost';
+        const how = status === 413 ? 'too_large' : isRefusal(cause) ? 'refused' : 'lost';
         throw new ServiceUnavailable(`${options.url} can't be asked: ${why}`, {
-          how,
+          how: signal.aborted ? 'timeout' : how,
           waitedMs: performance.now() - since,
           cause,
         });

@@ -1,10 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import { composeServices } from '@apollo/composition';
+import { parse } from 'graphql';
 import { afterEach, describe, expect, test } from 'vitest';
-import { createVerifier, type SignedContext } from '../platform/trust.ts';
+import { ADMIN } from '../contracts/scopes.ts';
+import { createVerifier, signRequest, type SignedContext } from '../platform/trust.ts';
 import { givenSent, givenTemplate, givenUser } from './given.ts';
 import { makeFolder } from './private-folder.ts';
 import { startHerald, type Herald, type HeraldOptions } from './start.ts';
@@ -12,7 +16,9 @@ import { until } from './until.ts';
 
 const parts = ['user', 'template', 'notification', 'gateway'] as const;
 const EVERYTHING = `query ($id: ID!) { notification(id: $id) { status user { name } template { defaultLocale } } }`;
+const USER_SCHEMA = readFileSync(new URL('../subgraphs/user/schema.graphql', import.meta.url), 'utf8');
 const GREETING = 'Hello';
+const CONTENT = { subject: GREETING, html: GREETING, text: null };
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -197,6 +203,32 @@ test('a mutation that is not answered in time may have been done, and the caller
   expect({ status, code: body.type }).toEqual({ status: 404, code: 'urn:herald:problem:not-found' });
 });
 
+test('a send that has little time left does not spoil the first one from a template for those that have more', async () => {
+  const herald = await start({ parts: ['user', 'template', 'notification'] });
+  const user = await givenUser(herald);
+  const code = `story/${randomUUID()}`;
+  await herald.stopPart('template');
+  const version = { number: 1, declaredVariables: [], contents: [{ locale: 'en', email: CONTENT, push: null }] };
+  const settings = { defaultLocale: 'en', sensitive: false, unsubscribable: false, currentVersion: { number: 1 } };
+  const service = await standIn(herald, 'template', (response, _, body) => {
+    if (body.includes('currentVersion')) answerJson({ data: { _entities: [settings, settings] } })(response);
+    else setTimeout(answerJson({ data: { _entities: [{ version }] } }), 600, response);
+  });
+  const send = async (timeoutMs: number) => {
+    const input = { notificationType: 'EMAIL', userId: user, templateCode: code, requestId: randomUUID() };
+    const query = 'mutation ($input: SendNotificationInput!) { sendNotification(input: $input) { duplicate } }';
+    const body = JSON.stringify({ query, variables: { input } });
+    const context = { viewer: ADMIN, requestId: 'story', timeoutMs };
+    const request = { method: 'POST', path: '/graphql', body };
+    const headers = signRequest(request, context, 'gateway', herald.secrets.notification);
+    return (await herald.rest('POST', `${herald.urlOf('notification')}/graphql`, body, headers)).body as Answer;
+  };
+  const [hurried, patient] = await Promise.all([send(300), send(5_000)]);
+  expect(patient.data).toEqual({ sendNotification: { duplicate: false } });
+  expect(hurried.errors).toMatchObject([{ extensions: { code: 'TIMEOUT' } }]);
+  expect(service.asked.filter(({ body }) => !body.includes('currentVersion'))).toHaveLength(1);
+});
+
 test('a subgraph that fails time after time is given a rest, and asked again when it is back', async () => {
   const herald = await start();
   await herald.stopPart('template');
@@ -222,6 +254,23 @@ test('a subgraph that fails time after time is given a rest, and asked again whe
   await herald.startPart('template');
   await until(async () => (await read()).errors === undefined, { timeoutMs: 5_000, everyMs: 100 });
   expect(await metric()).toBe('0');
+});
+
+test('what is too much for a subgraph to be asked at once is said so, not repeated, and keeps nobody else from it', async () => {
+  const herald = await start();
+  const id = await givenSent(herald, await givenUser(herald), await givenTemplate(herald));
+  await herald.stopPart('template');
+  const tooLarge = (response: ServerResponse) => void response.writeHead(413).end(JSON.stringify({ status: 413 }));
+  const service = await standIn(herald, 'template', tooLarge);
+  for (let time = 0; time < 12; time += 1)
+    expect((await ask(herald, EVERYTHING, { id })).errors).toMatchObject([
+      {
+        message: 'there is too much here to ask the template service at once: take smaller pages',
+        path: ['notification', 'template'],
+        extensions: { code: 'PAYLOAD_TOO_LARGE' },
+      },
+    ]);
+  expect(service.asked).toHaveLength(12);
 });
 
 test('a trace goes from the client through to the subgraphs; one that is not valid is replaced', async () => {
@@ -307,7 +356,12 @@ describe('the supergraph file', () => {
     [
       'a subgraph that has no address',
       (sdl) => sdl.replace('@join__graph(name: "template"', '@join__graph(name: "billing"'),
-      /no address: billing/,
+      /no address: billing; EXTRA_SUBGRAPHS must have it/,
+    ],
+    [
+      'a supergraph without all of our own subgraphs',
+      () => composeServices([{ name: 'user', typeDefs: parse(USER_SCHEMA) }]).supergraphSdl ?? '',
+      /it lacks template and notification: compose it of/,
     ],
   ])('that is bad (%s) leaves the old one served, and is told of', async (_, change, reason) => {
     const { herald, sdl, replace } = await given();

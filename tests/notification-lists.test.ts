@@ -170,6 +170,30 @@ test('another client sees none of them, whichever way it asks', async () => {
   });
 });
 
+test('a host application that names a user or template there can not be gets null for it, and its neighbours their lists', async () => {
+  const query = `query ($representations: [_Any!]!) { _entities(representations: $representations) {
+    ... on User { notifications(first: 1) { edges { node { user { id } } } } }
+    ... on Template { notifications(first: 1) { edges { node { template { code } } } } }
+  } }`;
+  const representations = [
+    { __typename: 'User', id: 'customer-7' },
+    { __typename: 'User', id: ada.id.toUpperCase() },
+    { __typename: 'Template', code: 'a\0b' },
+    { __typename: 'Template', code },
+  ];
+  const body = JSON.stringify({ query, variables: { representations } });
+  const headers = signRequest(
+    { method: 'POST', path: '/graphql', body },
+    { viewer: ADMIN, requestId: 'story' },
+    'gateway',
+    herald.secrets.notification,
+  );
+  const listOf = (node: object) => ({ notifications: { edges: [{ node }] } });
+  expect((await herald.rest('POST', `${herald.urlOf('notification')}/graphql`, body, headers)).body).toEqual({
+    data: { _entities: [null, listOf({ user: { id: ada.id } }), null, listOf({ template: { code } })] },
+  });
+});
+
 test('a page with everything that hangs on its notifications costs one statement for each of these, not one for each row', async () => {
   const query: Query<{ notifications: { edges: unknown[] } }> = {
     toString: () => `{

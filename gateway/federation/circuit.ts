@@ -30,7 +30,9 @@ export function withCircuit(name: string, client: ServiceClient, log: Logger, se
     rollingCountTimeout: settings.windowMs,
     resetTimeout: settings.resetMs,
     errorFilter: (error: unknown) =>
-      !(error instanceof ServiceUnavailable) || (error.how === 'timeout' && error.waitedMs < FAIR_TIMEOUT_MS),
+      !(error instanceof ServiceUnavailable) ||
+      error.how === 'too_large' ||
+      (error.how === 'timeout' && error.waitedMs < FAIR_TIMEOUT_MS),
   });
   let openUntil = 0;
   breaker.on('open', () => {

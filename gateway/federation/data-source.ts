@@ -84,6 +84,8 @@ const isWorthAnother = (error: unknown, isMutation: boolean) =>
 function toRefusal(name: string, error: unknown, isMutation: boolean): Refusal | null {
   if (error instanceof CircuitOpen) return unavailable(`the ${name} service is away`, error.retryAfterSeconds);
   if (!(error instanceof ServiceUnavailable)) return null;
+  if (error.how === 'too_large')
+    return refuse('PAYLOAD_TOO_LARGE', `there is too much here to ask the ${name} service at once: take smaller pages`);
   if (error.how === 'refused' || (error.how === 'lost' && !isMutation))
     return unavailable(`the ${name} service is away`, RETRY_AFTER_SECONDS);
   const what = error.how === 'timeout' ? 'did not answer in time' : 'went away before it answered';

@@ -17,11 +17,12 @@ export type SupergraphFile = {
 /**
  * The supergraph from its file. A running gateway takes a new one within a second or two; a bad one, or none, leaves the old one
  * served, and the log says why. The file is looked at, not watched: so renames, links and network disks all work.
- * @param isKnown whether a subgraph of that name has an address
+ * @param subgraphs.known those that have an address; a file that names another one is bad
+ * @param subgraphs.needed those that it must name
  */
 export function openSupergraphFile(
   path: URL | string,
-  isKnown: (subgraph: string) => boolean,
+  subgraphs: { known: readonly string[]; needed: readonly string[] },
   log: Logger,
 ): SupergraphFile {
   let served = { sha256: '', loaded_at: '' };
@@ -30,7 +31,7 @@ export function openSupergraphFile(
 
   const hook: SupergraphSdlHook = async ({ update }) => {
     const supergraphSdl = await readFile(path, 'utf8');
-    requireKnown(supergraphSdl, isKnown);
+    requireSubgraphs(supergraphSdl, subgraphs);
     served = { sha256: digestOf(supergraphSdl), loaded_at: new Date().toISOString() };
     seen = await stampOf(path);
 
@@ -49,7 +50,7 @@ export function openSupergraphFile(
         const sdl = await readFile(path, 'utf8');
         const sha256 = digestOf(sdl);
         if (sha256 !== served.sha256) {
-          requireKnown(sdl, isKnown);
+          requireSubgraphs(sdl, subgraphs);
           update(sdl);
           served = { sha256, loaded_at: new Date().toISOString() };
           log.info({ path: String(path), sha256 }, 'a new supergraph is served');
@@ -83,17 +84,26 @@ const stampOf = (path: URL | string) =>
     () => 'none',
   );
 
-function requireKnown(sdl: string, isKnown: (subgraph: string) => boolean): void {
-  for (const definition of parse(sdl).definitions) {
-    if (definition.kind !== Kind.ENUM_TYPE_DEFINITION || definition.name.value !== 'join__Graph') continue;
-    for (const { directives = [] } of definition.values ?? []) {
-      const name = directives
-        .flatMap((directive) => directive.arguments ?? [])
-        .find((argument) => argument.name.value === 'name');
-      if (name?.value.kind === Kind.STRING && !isKnown(name.value.value))
-        throw new Error(`it names a subgraph that has no address: ${name.value.value}`);
-    }
-  }
+function requireSubgraphs(sdl: string, { known, needed }: Parameters<typeof openSupergraphFile>[1]): void {
+  const named = namesIn(sdl);
+  const unknown = named.find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new Error(`it names a subgraph that has no address: ${unknown}; EXTRA_SUBGRAPHS must have it`);
+  const missing = needed.filter((name) => !named.includes(name));
+  // Something that is no supergraph at all is refused by whoever reads it, in better words.
+  if (named.length > 0 && missing.length > 0)
+    throw new Error(`it lacks ${missing.join(' and ')}: compose it of Herald's own subgraphs and the others`);
 }
+
+/** Of its subgraphs. */
+const namesIn = (sdl: string): string[] =>
+  parse(sdl)
+    .definitions.flatMap((definition) =>
+      definition.kind === Kind.ENUM_TYPE_DEFINITION && definition.name.value === 'join__Graph'
+        ? (definition.values ?? [])
+        : [],
+    )
+    .flatMap(({ directives = [] }) => directives.flatMap((directive) => directive.arguments ?? []))
+    .flatMap(({ name, value }) => (name.value === 'name' && value.kind === Kind.STRING ? [value.value] : []));
 
 const digestOf = (text: string) => createHash('sha256').update(text).digest('hex');

@@ -86,11 +86,12 @@ export function createPeers(users: ServiceClient, templates: ServiceClient) {
     },
   };
 
-  function findVersion(asked: Asked, number: number): Promise<TemplateVersion | null> {
-    const name = `${asked.key}@${number}`;
+  function findVersion({ key, requestId, trace }: Asked, number: number): Promise<TemplateVersion | null> {
+    const name = `${key}@${number}`;
     const known = versions.get(name);
     if (known !== undefined) return known;
-    const version = fetchVersion(templates, asked, number);
+    // Not by the deadline of whoever comes first: others, with more time, wait for the same answer.
+    const version = fetchVersion(templates, { key, requestId, trace }, number);
     versions.set(name, version);
     const forget = () => void versions.delete(name);
     version.then((found) => found === null && forget(), forget);

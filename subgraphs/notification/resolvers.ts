@@ -232,14 +232,15 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         })),
     },
     User: {
-      __resolveReference: ({ id }) => ({ id: id.toLowerCase() }),
+      // A host application's subgraph may name anything; one such id would fail the statement for all of a page.
+      __resolveReference: ({ id }) => (isUuid(id) ? { id: id.toLowerCase() } : null),
       notifications: async ({ id }, { filter, ...asked }, { viewer }) => {
         const owned = { owner: 'user', key: id } as const;
         return orThrow(await findNotificationsOf(lists, owned, filter ?? {}, asked, viewer));
       },
     },
     Template: {
-      __resolveReference: ({ code }) => ({ code }),
+      __resolveReference: ({ code }) => (faultOfLine(code, { max: 200 }) === null ? { code } : null),
       notifications: async ({ code }, { filter, ...asked }, { viewer }) => {
         const owned = { owner: 'template', key: code } as const;
         return orThrow(await findNotificationsOf(lists, owned, filter ?? {}, asked, viewer));

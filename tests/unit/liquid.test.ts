@@ -1,4 +1,5 @@
-import { describe, expect, test } from 'vitest';
+import { Liquid } from 'liquidjs';
+import { describe, expect, test, vi } from 'vitest';
 import { faultOfLiquid, renderLiquid, variablesOfLiquid } from '../../platform/liquid.ts';
 
 describe.each(['plain', 'html'] as const)('in %s', (mode) => {
@@ -153,4 +154,21 @@ describe('analysis', () => {
 
 test.each(['include "a"', 'render "a"', 'layout "a"'])('other files are refused when a text is written: %s', (tag) => {
   expect(faultOfLiquid(`x\n {% ${tag} %}`)).toMatchObject({ line: 2, column: 2 });
+});
+
+test('what was parsed is kept for the next time, but not so much of it that memory runs out', () => {
+  const parse = vi.spyOn(Liquid.prototype, 'parse');
+  const long = (name: number) => `${name} `.padEnd(256 * 1024);
+  const read = (text: string) => {
+    const before = parse.mock.calls.length;
+    expect(faultOfLiquid(text)).toBeNull();
+    return parse.mock.calls.length > before ? 'parsed' : 'kept';
+  };
+  try {
+    expect([read(long(0)), read(long(0))]).toEqual(['parsed', 'kept']);
+    for (let name = 1; name <= 20; name += 1) read(long(name));
+    expect([read(long(20)), read(long(0))]).toEqual(['kept', 'parsed']);
+  } finally {
+    parse.mockRestore();
+  }
 });

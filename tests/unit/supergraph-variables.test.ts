@@ -26,6 +26,7 @@ test.each([
   'shop=ftp://:0123456789abcdef@127.0.0.1',
   'user=http://:0123456789abcdef@127.0.0.1:4100',
   'shop=http://:0123456789abcdef@127.0.0.1:4100,cms',
+  'shop=http://:0123456789abcdef@127.0.0.1:4100,shop=http://:0123456789abcdef@127.0.0.1:4200',
 ])('EXTRA_SUBGRAPHS=%s is refused by its name', (text) => {
   expect(() => read({ EXTRA_SUBGRAPHS: text })).toThrow(/^EXTRA_SUBGRAPHS is wrong: must be name=http/);
 });
