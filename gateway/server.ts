@@ -32,6 +32,7 @@ import { createFederationGauges } from './federation/metrics.ts';
 import { openSupergraphFile } from './federation/supergraph-file.ts';
 import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
 import { isOpenOperation } from './open-operations.ts';
+import { limitFields } from './limit-fields.ts';
 import { createSendCharge } from './send-charge.ts';
 import { MAX_SENDS_BYTES } from './rest/bodies.ts';
 import { routes } from './rest/routes.ts';
@@ -99,6 +100,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         ApolloServerPluginLandingPageDisabled(),
         tellRequestId,
         limitDepth,
+        limitFields,
         createSendCharge(admission),
       ],
     });
