@@ -273,6 +273,21 @@ test('what is too much for a subgraph to be asked at once is said so, not repeat
   expect(service.asked).toHaveLength(12);
 });
 
+test('a small question that its fragments make a huge one is refused before anybody plans it', async () => {
+  const herald = await start({ parts: ['gateway'] });
+  const asking = (depth: number) => {
+    const sixTimes = (name: string, inner: string) =>
+      `fragment ${name} on Template { ${[...'abcdef'].map((alias) => `${alias}: version(number: 1) { template { ...${inner} } }`).join(' ')} }`;
+    const fragments = Array.from({ length: depth }, (_, level) => sixTimes(`F${level}`, `F${level + 1}`));
+    return `{ template(code: "x") { ...F0 } } ${fragments.join(' ')} fragment F${depth} on Template { code }`;
+  };
+  const { errors, tookMs } = await ask(herald, asking(7));
+  expect(errors).toMatchObject([{ extensions: { code: 'TOO_COMPLEX' } }]);
+  expect(errors?.[0]?.message).toMatch(/fields, with all that its fragments hold, more than 5000/);
+  expect(tookMs).toBeLessThan(2_000);
+  expect((await ask(herald, asking(2))).errors).toMatchObject([{ message: 'the template service is away' }]);
+});
+
 test('a trace goes from the client through to the subgraphs; one that is not valid is replaced', async () => {
   const herald = await start();
   await herald.stopPart('template');

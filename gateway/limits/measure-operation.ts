@@ -33,6 +33,8 @@ export type Measure = {
   dearest: string;
   /** Levels of fields. */
   depth: number;
+  /** All of them, a fragment's as often as it is used: planning takes its time field by field. */
+  fields: number;
   /** Names of the root's fields, each alias for itself. */
   rootFields: string[];
   aliases: number;
@@ -43,7 +45,7 @@ export type Measure = {
   sends: number;
 };
 
-type Part = { cost: number; depth: number };
+type Part = { cost: number; depth: number; fields: number };
 
 /**
  * Measures a valid operation. Each fragment is measured once, so a document costs no more time than it is long. What a fragment or
@@ -69,12 +71,14 @@ export function measureOperation(
   ): Part => {
     let cost = 0;
     let depth = 0;
+    let fields = 0;
     for (const selection of selections) {
       const part = measureSelection(selection, parent, sized);
       cost += part.cost;
       depth = Math.max(depth, part.depth);
+      fields += part.fields;
     }
-    return { cost, depth };
+    return { cost, depth, fields };
   };
 
   const measureSelection = (
@@ -109,7 +113,7 @@ export function measureOperation(
     if (name === '__typename') return NOTHING;
     if (name.startsWith('__')) {
       isIntrospective = true;
-      return { cost: INTROSPECTION_COST, depth: 1 };
+      return { cost: INTROSPECTION_COST, depth: 1, fields: 1 };
     }
     const field = 'getFields' in parent ? parent.getFields()[name] : undefined;
     if (field === undefined) return NOTHING;
@@ -123,7 +127,7 @@ export function measureOperation(
     const inner =
       node.selectionSet && isCompositeType(type) ? measureSelections(node.selectionSet, type, childSizes) : NOTHING;
     const weight = says.weight ?? (isCompositeType(type) ? 1 : 0);
-    return { cost: times * (weight + inner.cost), depth: 1 + inner.depth };
+    return { cost: times * (weight + inner.cost), depth: 1 + inner.depth, fields: 1 + inner.fields };
   };
 
   const root = schema.getRootType(operation.operation);
@@ -136,6 +140,7 @@ export function measureOperation(
     cost: parts.reduce((sum, { cost }) => sum + cost + (isMutation ? MUTATION_COST : 0), 0),
     dearest: dearest?.name ?? '',
     depth: Math.max(0, ...parts.map(({ depth }) => depth)),
+    fields: parts.reduce((sum, { fields }) => sum + fields, 0),
     rootFields: rootFields.map(({ name }) => name.value),
     ...countMarks(document),
     isIntrospective,
@@ -143,12 +148,13 @@ export function measureOperation(
   };
 }
 
-const NOTHING: Part = { cost: 0, depth: 0 };
+const NOTHING: Part = { cost: 0, depth: 0, fields: 0 };
 const NO_SIZES: ReadonlyMap<string, number> = new Map();
 const NO_MEASURE: Measure = {
   cost: 0,
   dearest: '',
   depth: 0,
+  fields: 0,
   rootFields: [],
   aliases: 0,
   directives: 0,

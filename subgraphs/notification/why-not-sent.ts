@@ -33,7 +33,12 @@ export type WaitingCode =
  */
 export function whyNotSent(found: Whereabouts, isBrokerUp: boolean): WhyNotSent {
   const why = found.reason === null ? whyPending(found, isBrokerUp) : whyFailed(found, found.reason);
-  return { ...why, explanation: sentence(why.explanation) };
+  const explanation = sentence(why.explanation);
+  const { expiresAt, leaseUntil, now } = found;
+  const isOver = found.reason === null && leaseUntil === null && expiresAt !== null && expiresAt <= now;
+  if (!isOver) return { ...why, explanation };
+  const over = `Its expiresAt, ${at(expiresAt)}, has passed: it is not sent any more, and the next sweep ends it.`;
+  return { ...why, until: null, explanation: `${over} Until then: ${explanation}` };
 }
 
 function whyPending(found: Whereabouts, isBrokerUp: boolean): WhyNotSent {

@@ -45,6 +45,22 @@ test.each<[string, Whereabouts, boolean, string, RegExp, Date | null]>([
     null,
   ],
   [
+    'it is not sent any more, whatever it waited for',
+    { ...waiting, dueAt: LATER, expiresAt: NOW },
+    true,
+    'GIVEN_BACK',
+    /^Its expiresAt, 2026-11-26T12:00:00.000Z, has passed: it is not sent any more.* Until then: A worker/,
+    null,
+  ],
+  [
+    'a worker has it, and decides by itself',
+    { ...waiting, leaseUntil: LATER, expiresAt: NOW },
+    true,
+    'WITH_WORKER',
+    /^A worker has it/,
+    LATER,
+  ],
+  [
     'its worker went before it sent anything',
     { ...waiting, leaseUntil: NOW },
     true,
