@@ -2,8 +2,18 @@ import { z } from 'zod';
 import { supergraphVariables, toSupergraph } from '../contracts/supergraph.ts';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { rateLimitVariables, toRates } from '../platform/admission.ts';
-import { count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../platform/env.ts';
+import { count, logLevel, parseEnv, port, secret, serviceUrl, trustedProxies, url, type Env } from '../platform/env.ts';
 import { keyRing } from '../platform/tokens.ts';
+
+/** Exact origins: a page of any other may not read our answers. */
+const corsOrigins = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
+  .refine(
+    (origins) => origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin),
+    'must be origins such as https://app.example.com, without a path; several parted by commas',
+  );
 
 const onOff = z.enum(['on', 'off']).default('on');
 
@@ -32,6 +42,8 @@ export const readConfig = (env: Env = process.env) => {
       TRUSTED_DOCUMENTS: z.enum(['off', 'log', 'enforce']).default('off'),
       TRUSTED_DOCUMENTS_PATH: z.string().optional(),
       REQUEST_TIMEOUT_SECONDS: count(10),
+      CORS_ORIGINS: corsOrigins,
+      TRUSTED_PROXIES: trustedProxies,
       ...rateLimitVariables,
       ...supergraphVariables,
       LOG_LEVEL: logLevel,
@@ -57,6 +69,8 @@ export const readConfig = (env: Env = process.env) => {
     introspection: vars.GRAPHQL_INTROSPECTION === 'on',
     trustedDocuments: { mode: vars.TRUSTED_DOCUMENTS, path: vars.TRUSTED_DOCUMENTS_PATH ?? null },
     requestTimeoutMs: vars.REQUEST_TIMEOUT_SECONDS * 1_000,
+    corsOrigins: vars.CORS_ORIGINS,
+    trustedProxies: vars.TRUSTED_PROXIES,
     rates: toRates(vars),
     logLevel: vars.LOG_LEVEL,
   };

@@ -26,6 +26,7 @@ import { createServiceClient, ServiceUnavailable, type ServiceClient } from '../
 import type { SignedContext, Viewer } from '../platform/trust.ts';
 import { createAuth } from './auth.ts';
 import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
+import { registerCors } from './cors.ts';
 import { withCircuit } from './federation/circuit.ts';
 import { createDataSource, type GatewayContext } from './federation/data-source.ts';
 import { createFederationGauges } from './federation/metrics.ts';
@@ -120,7 +121,12 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       ...context,
       deadline: deadlineIn(config.requestTimeoutMs),
     });
-    const app = createHttpServer(log, { closeGraceMs: overrides.closeGraceMs ?? config.requestTimeoutMs + 1_000 });
+    const app = createHttpServer(log, {
+      closeGraceMs: overrides.closeGraceMs ?? config.requestTimeoutMs + 1_000,
+      trustedProxies: config.trustedProxies,
+    });
+    // Before everything: a browser's preflight has no credential.
+    await registerCors(app, config.corsOrigins);
     const authenticate = createAuth(config, clients.user);
     const refuseNew = registerIntake(app, authenticate);
     registerHealth(

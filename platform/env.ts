@@ -1,4 +1,21 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
+
+/** The variable TRUSTED_PROXIES: addresses, or ranges of them, parted by commas. */
+export const trustedProxies = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
+  .refine(
+    (parts) =>
+      parts.every((part) => {
+        const [address = '', bits, ...rest] = part.split('/');
+        const family = isIP(address);
+        const isRange = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
+        return family !== 0 && isRange && rest.length === 0;
+      }),
+    'must be addresses or ranges such as 10.0.0.1, 10.0.0.0/8; several parted by commas',
+  );
 
 export type Env = Record<string, string | undefined>;
 

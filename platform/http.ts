@@ -15,11 +15,12 @@ const CLOSE_GRACE_MS = 2_500;
  * Creates an HTTP server with Herald's manners: a request id taken from or added to every request, problem details for
  * every error, JSON only, paths with and without the trailing slash.
  * @param options.bodyLimit bytes
+ * @param options.trustedProxies whose word on the client's address is believed (`X-Forwarded-For`); nobody's when left out
  * @param options.closeGraceMs what requests in flight get when the server closes, 2.5 s when left out
  */
 export function createHttpServer(
   log: Logger,
-  options: { bodyLimit?: number; closeGraceMs?: number } = {},
+  options: { bodyLimit?: number; closeGraceMs?: number; trustedProxies?: string[] } = {},
 ): FastifyInstance {
   // Typed as Fastify's, so that the server is a plain FastifyInstance.
   const loggerInstance: FastifyBaseLogger = log;
@@ -28,17 +29,18 @@ export function createHttpServer(
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyLimit ?? BODY_LIMIT_BYTES,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    trustProxy: options.trustedProxies?.length ? options.trustedProxies : false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
     genReqId: (request) => readRequestId(request.headers['x-request-id'] ?? request.headers['x-correlation-id']),
     // A path that can't be decoded reaches no hook and no error handler.
     frameworkErrors: (error, request, reply) => {
-      void reply.header('x-request-id', request.id);
+      void reply.header('x-request-id', request.id).headers(SAFE_HEADERS);
       void sendProblem(reply, toProblem(error));
     },
   });
   app.removeContentTypeParser('text/plain');
   app.addHook('onRequest', async (request, reply) => {
-    void reply.header('x-request-id', request.id);
+    void reply.header('x-request-id', request.id).headers(SAFE_HEADERS);
   });
   registerClose(app, options.closeGraceMs ?? CLOSE_GRACE_MS);
   app.setNotFoundHandler((request, reply) =>
@@ -51,6 +53,15 @@ export function createHttpServer(
   });
   return app;
 }
+
+/** On every answer; a page says for itself what it may load, and what may be kept. */
+const SAFE_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'cache-control': 'no-store',
+};
 
 /** Listens; a taken port is an error that says which and what to do. @returns the port (useful with port 0) */
 export async function listen(app: FastifyInstance, host: string, port: number, variable = 'PORT'): Promise<number> {

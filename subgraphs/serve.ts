@@ -36,6 +36,8 @@ export type SubgraphOptions = {
   secret: string;
   /** The generated `Resolvers` of this subgraph's schema. */
   resolvers: object;
+  /** Whose X-Forwarded-For is believed; nobody's when left out. */
+  trustedProxies?: string[];
   log: Logger;
   /** With counters of its own; what every process has when left out. */
   metrics?: Metrics;
@@ -68,7 +70,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   });
   await apollo.start();
 
-  const app = createHttpServer(log);
+  const app = createHttpServer(log, { trustedProxies: options.trustedProxies ?? [] });
   registerHealth(app, options.checks);
   registerMetrics(app, options.metrics ?? createMetrics(options.name));
 

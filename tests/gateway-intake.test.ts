@@ -18,6 +18,8 @@ beforeAll(async () => {
       adminApiKey,
       workerApiKey,
       jwtKeys: [{ id: 'intake', secret: 'x'.repeat(32) }],
+      corsOrigins: [],
+      trustedProxies: [],
       maxQueryCost: 10_000,
       introspection: true,
       trustedDocuments: { mode: 'off', path: null },

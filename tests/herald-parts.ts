@@ -37,6 +37,8 @@ export type Overrides = {
   requestTimeoutMs?: number;
   introspection?: boolean;
   trustedDocuments?: TrustedDocumentsConfig;
+  trustedProxies?: string[];
+  corsOrigins?: string[];
   rates?: Partial<Rates>;
   supergraph?: Supergraph;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
@@ -69,6 +71,8 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
     redisUrl: rest.redisUrl,
     amqpPrefix: rest.prefix,
     cachePrefix: rest.prefix,
+    trustedProxies: overrides.trustedProxies ?? [],
+    corsOrigins: overrides.corsOrigins ?? [],
     rates: { clientPerMinute: 0, userPerMinute: 0, addressPerMinute: 0, ...overrides.rates },
     queueType: 'classic' as const,
     leaseSeconds: overrides.leaseSeconds ?? 30,

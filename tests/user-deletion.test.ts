@@ -248,6 +248,7 @@ describe('a user who is deleted while somebody is away', () => {
           notificationUrl: herald.urlOf('notification'),
           notificationSecret: herald.secrets.notification,
           jwtKeys: [{ id: 'story', secret: 'x'.repeat(32) }],
+          trustedProxies: [],
           rates: { clientPerMinute: 0, userPerMinute: 0, addressPerMinute: 0 },
           session: { accessSeconds: 900, refreshDays: 30 },
         },

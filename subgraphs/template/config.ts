@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { rateLimitVariables, toRates } from '../../platform/admission.ts';
-import { logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
+import { logLevel, parseEnv, port, secret, serviceUrl, trustedProxies, url, type Env } from '../../platform/env.ts';
 
 /** The template service's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -17,6 +17,7 @@ export const readConfig = (env: Env = process.env) => {
       ADMIN_API_KEY: secret("the admin's key"),
       REDIS_URL: url('redis', 'rediss').describe('where rates are counted, redis://host:6379'),
       CACHE_PREFIX: z.string().default(''),
+      TRUSTED_PROXIES: trustedProxies,
       ...rateLimitVariables,
       LOG_LEVEL: logLevel,
     },
@@ -32,6 +33,7 @@ export const readConfig = (env: Env = process.env) => {
     adminApiKey: vars.ADMIN_API_KEY,
     redisUrl: vars.REDIS_URL,
     cachePrefix: vars.CACHE_PREFIX,
+    trustedProxies: vars.TRUSTED_PROXIES,
     rates: toRates(vars),
     logLevel: vars.LOG_LEVEL,
   };

@@ -42,6 +42,7 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
       host: config.host,
       port: config.port,
       secret: config.secret,
+      trustedProxies: config.trustedProxies,
       resolvers: createResolvers({ store }),
       log,
       checks: { postgres: () => pool.query('SELECT 1') },

@@ -1,6 +1,16 @@
 import { z } from 'zod';
 import { rateLimitVariables, toRates } from '../../platform/admission.ts';
-import { count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
+import {
+  count,
+  logLevel,
+  parseEnv,
+  port,
+  secret,
+  serviceUrl,
+  trustedProxies,
+  url,
+  type Env,
+} from '../../platform/env.ts';
 import { keyRing } from '../../platform/tokens.ts';
 
 /** The user service's environment. */
@@ -23,6 +33,7 @@ export const readConfig = (env: Env = process.env) => {
       ACCESS_TOKEN_MINUTES: count(15),
       REFRESH_TOKEN_DAYS: count(30),
       ADMIN_API_KEY: secret("the admin's key"),
+      TRUSTED_PROXIES: trustedProxies,
       ...rateLimitVariables,
       LOG_LEVEL: logLevel,
     },
@@ -40,6 +51,7 @@ export const readConfig = (env: Env = process.env) => {
     jwtKeys: vars.JWT_KEYS,
     session: { accessSeconds: vars.ACCESS_TOKEN_MINUTES * 60, refreshDays: vars.REFRESH_TOKEN_DAYS },
     adminApiKey: vars.ADMIN_API_KEY,
+    trustedProxies: vars.TRUSTED_PROXIES,
     rates: toRates(vars),
     logLevel: vars.LOG_LEVEL,
   };

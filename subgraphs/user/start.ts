@@ -60,6 +60,7 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
       host: config.host,
       port: config.port,
       secret: config.secret,
+      trustedProxies: config.trustedProxies,
       resolvers: createResolvers({ store, keys, preferences, sessions, onDeleted: others.wake }),
       log,
       checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },

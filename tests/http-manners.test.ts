@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto';
+import { request } from 'undici';
+import { afterEach, describe, expect, test } from 'vitest';
+import { ADMIN } from '../contracts/scopes.ts';
+import { signRequest } from '../platform/trust.ts';
+import { startHerald, type Herald, type HeraldOptions } from './start.ts';
+
+const parts = ['user', 'template', 'notification', 'gateway'] as const;
+const SENDS = '/api/v1/notifications/';
+
+let herald: Herald | undefined;
+afterEach(async () => {
+  await herald?.stop();
+  herald = undefined;
+});
+const start = async (options: HeraldOptions = {}) =>
+  (herald = await startHerald({ broker: 'embedded', parts, ...options }));
+
+test('every answer of every port forbids what a browser might do with it', async () => {
+  const at = await start();
+  const asked = parts.flatMap((part) =>
+    ['/health', '/nothing', '/graphql', '/%ff'].map((path) => `${at.urlOf(part)}${path}`),
+  );
+  for (const url of [...asked, `${at.url}${SENDS}`, `${at.urlOf('user')}/api/v1/users/x`]) {
+    const { headers, body } = await request(url);
+    await body.dump();
+    expect(headers, url).toMatchObject({
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+      'content-security-policy': expect.stringContaining("frame-ancestors 'none'"),
+      'cache-control': 'no-store',
+      'cross-origin-resource-policy': 'same-origin',
+    });
+  }
+  const { headers, body } = await request(`${at.url}/graphql`, { headers: { accept: 'text/html' } });
+  await body.dump();
+  expect(headers['content-security-policy']).toMatch(/script-src 'self';/);
+});
+
+describe('a page of another origin', () => {
+  const preflight = async (at: Herald, origin: string) => {
+    const { statusCode, headers, body } = await request(`${at.url}/graphql`, {
+      method: 'OPTIONS',
+      headers: {
+        origin,
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization,content-type',
+      },
+    });
+    await body.dump();
+    return { status: statusCode, headers };
+  };
+
+  test('may ask when its origin is named, without a credential for its preflight', async () => {
+    const at = await start({ corsOrigins: ['https://app.example.com'], rates: { addressPerMinute: 1 } });
+    for (let time = 0; time < 3; time += 1) {
+      const { status, headers } = await preflight(at, 'https://app.example.com');
+      expect(status).toBe(204);
+      expect(headers).toMatchObject({
+        'access-control-allow-origin': 'https://app.example.com',
+        'access-control-allow-headers': expect.stringContaining('authorization'),
+      });
+      expect(headers['access-control-allow-credentials']).toBeUndefined();
+    }
+    const answer = await at.rest('GET', SENDS, undefined, { origin: 'https://app.example.com' });
+    expect(answer.headers).toMatchObject({
+      'access-control-allow-origin': 'https://app.example.com',
+      'access-control-expose-headers': expect.stringContaining('retry-after'),
+    });
+    for (const origin of ['https://evil.example.com', 'https://app.example.com.evil.com', 'null'])
+      expect((await preflight(at, origin)).headers['access-control-allow-origin'], origin).toBeUndefined();
+  });
+
+  test('may not, when none is named', async () => {
+    const at = await start();
+    expect((await preflight(at, 'https://app.example.com')).headers['access-control-allow-origin']).toBeUndefined();
+  });
+});
+
+describe('the address of a client', () => {
+  const tryAs = async (at: Herald, address: string) =>
+    (await at.rest('GET', SENDS, undefined, { authorization: 'Bearer wrong', 'x-forwarded-for': address })).status;
+
+  test('is what a trusted proxy says', async () => {
+    const at = await start({ trustedProxies: ['127.0.0.0/8'], rates: { addressPerMinute: 1 } });
+    expect([await tryAs(at, '192.0.2.1'), await tryAs(at, '192.0.2.2'), await tryAs(at, '192.0.2.1')]).toEqual([
+      401, 401, 429,
+    ]);
+  });
+
+  test('is not what the client itself says', async () => {
+    const at = await start({ rates: { addressPerMinute: 1 } });
+    expect([await tryAs(at, '192.0.2.1'), await tryAs(at, '192.0.2.2')]).toEqual([401, 429]);
+  });
+});
+
+test('headers of ours that come from outside open nothing, and a request signed for one service nothing at another', async () => {
+  const at = await start();
+  const body = JSON.stringify({ query: '{ __typename users { edges { node { id } } } }' });
+  const sign = (secret: string) =>
+    signRequest(
+      { method: 'POST', path: '/graphql', body },
+      { viewer: ADMIN, requestId: randomUUID() },
+      'gateway',
+      secret,
+    );
+  const forged = sign('a secret that nobody has given to anybody');
+  for (const part of parts) {
+    const post = async (headers: Record<string, string>) =>
+      (await at.rest('POST', `${at.urlOf(part)}/graphql`, body, { authorization: undefined, ...headers })).status;
+    expect(await post(forged), part).toBe(401);
+    for (const other of ['user', 'template', 'notification'] as const)
+      if (other !== part) expect(await post(sign(at.secrets[other])), `${other}'s at ${part}`).toBe(401);
+  }
+  const mine = sign(at.secrets.user);
+  const post = async () =>
+    (await at.rest('POST', `${at.urlOf('user')}/graphql`, body, { authorization: undefined, ...mine })).status;
+  expect([await post(), await post()], 'the same a second time').toEqual([200, 401]);
+});
