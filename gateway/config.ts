@@ -2,7 +2,18 @@ import { z } from 'zod';
 import { supergraphVariables, toSupergraph } from '../contracts/supergraph.ts';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
 import { rateLimitVariables, toRates } from '../platform/admission.ts';
-import { count, logLevel, parseEnv, port, secret, serviceUrl, trustedProxies, url, type Env } from '../platform/env.ts';
+import {
+  count,
+  logLevel,
+  parseEnv,
+  port,
+  secret,
+  secretRing,
+  serviceUrl,
+  trustedProxies,
+  url,
+  type Env,
+} from '../platform/env.ts';
 import { keyRing } from '../platform/tokens.ts';
 
 /** Exact origins: a page of any other may not read our answers. */
@@ -26,9 +37,9 @@ export const readConfig = (env: Env = process.env) => {
       USER_URL: serviceUrl('http://127.0.0.1:8001'),
       TEMPLATE_URL: serviceUrl('http://127.0.0.1:8002'),
       NOTIFICATION_URL: serviceUrl('http://127.0.0.1:8003'),
-      USER_SECRET: secret('what the user service expects requests to be signed with'),
-      TEMPLATE_SECRET: secret('what the template service expects requests to be signed with'),
-      NOTIFICATION_SECRET: secret('what the notification service expects requests to be signed with'),
+      USER_SECRET: secretRing('what the user service expects requests to be signed with'),
+      TEMPLATE_SECRET: secretRing('what the template service expects requests to be signed with'),
+      NOTIFICATION_SECRET: secretRing('what the notification service expects requests to be signed with'),
       ADMIN_API_KEY: secret("the admin's key"),
       WORKER_API_KEY: secret("the workers' key"),
       ...webhookKeyVariables,

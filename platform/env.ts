@@ -106,6 +106,17 @@ export const secret = (what: string) =>
     .regex(/^[!-~]*$/, 'must be printable ASCII without spaces')
     .describe(what);
 
+/** One such secret, or several parted by commas, the newest first: see secret-ring.ts. */
+export const secretRing = (what: string) =>
+  z
+    .string()
+    .regex(/^[!-~]*$/, 'must be printable ASCII without spaces')
+    .refine(
+      (text) => text.split(',').every((one) => one.length >= 16),
+      'must have at least 16 characters; several parted by commas, the newest first',
+    )
+    .describe(what);
+
 /** A key that a provider gave out, for a header: what copying put around it is dropped. */
 export const apiKey = (what: string) =>
   z

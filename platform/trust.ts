@@ -1,4 +1,5 @@
 import { createHash, createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
+import { toRing } from './secret-ring.ts';
 import type { Trace } from './trace.ts';
 
 /** Whoever asks. It travels between processes as part of a signed request. */
@@ -33,22 +34,25 @@ export function signRequest(
   request: RequestParts,
   context: SignedContext,
   caller: string,
-  secret: string,
+  secrets: string,
 ): Record<string, string> {
   const time = String(Date.now());
   const nonce = randomUUID();
   const encoded = Buffer.from(JSON.stringify(context)).toString('base64url');
+  const [key] = toRing(secrets);
   return {
+    'x-herald-key': key.id,
     'x-herald-caller': caller,
     'x-herald-time': time,
     'x-herald-nonce': nonce,
     'x-herald-context': encoded,
-    'x-herald-signature': macOf(request, { caller, time, nonce, encoded }, secret).toString('base64url'),
+    'x-herald-signature': macOf(request, { caller, time, nonce, encoded }, key.secret).toString('base64url'),
   };
 }
 
 /** Checks signed requests for one process; it remembers nonces, so keep one for its life. */
-export function createVerifier(secret: string) {
+export function createVerifier(secrets: string) {
+  const ring = toRing(secrets);
   let recent = new Set<string>();
   let older = new Set<string>();
   let turnedAt = Date.now();
@@ -74,9 +78,12 @@ export function createVerifier(secret: string) {
     const [caller, time, nonce, encoded] = [get('caller'), get('time'), get('nonce'), get('context')];
     const signature = Buffer.from(get('signature'), 'base64url');
     if (signature.length === 0) return 'the request is not signed';
-    const expected = macOf(request, { caller, time, nonce, encoded }, secret);
+    const key = ring.find(({ id }) => id === get('key'));
+    if (key === undefined)
+      return 'it is signed with a secret that is not known here: caller and callee hold different ones';
+    const expected = macOf(request, { caller, time, nonce, encoded }, key.secret);
     if (signature.length !== expected.length || !timingSafeEqual(signature, expected)) {
-      return 'the signature does not fit: the request was changed, or caller and callee hold different secrets';
+      return 'the signature does not fit: the request was changed';
     }
     if (Math.abs(Date.now() - Number(time)) > SKEW_MS)
       return 'the signature is older than 30 s: compare the clocks of the two machines';

@@ -12,6 +12,7 @@ const parts = [
   { name: 'format', command: 'prettier --check --log-level warn .', mend: 'npm run format' },
   { name: 'types of GraphiQL', command: 'tsc -p gateway/graphiql' },
   { name: 'schema lint', command: 'eslint -c schema-lint.config.js "subgraphs/*/schema.graphql"' },
+  { name: 'known faults of packages', command: 'node scripts/audit.mjs', told: true },
   { name: 'supergraph', command: 'node gateway/federation/compose.ts --check', mend: 'npm run compose' },
 ];
 
@@ -31,7 +32,10 @@ async function worker() {
   for (let part = queue.shift(); part; part = queue.shift()) {
     const start = performance.now();
     const { code, output } = await run(part.command);
-    console.log(`${code === 0 ? '✓' : '✗'} ${part.name} ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    const told = part.told && code === 0 ? output.trim() : '';
+    console.log(
+      `${code === 0 ? '✓' : '✗'} ${part.name} ${((performance.now() - start) / 1000).toFixed(1)} s${told && `: ${told}`}`,
+    );
     if (code !== 0) failed.push({ ...part, output });
   }
 }

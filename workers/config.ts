@@ -1,6 +1,17 @@
 import { z } from 'zod';
 import { NOTIFICATION_TYPES, type NotificationType } from '../contracts/jobs.ts';
-import { ConfigError, count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../platform/env.ts';
+import {
+  ConfigError,
+  count,
+  logLevel,
+  parseEnv,
+  port,
+  secret,
+  secretRing,
+  serviceUrl,
+  url,
+  type Env,
+} from '../platform/env.ts';
 import { adapters } from './adapters.ts';
 
 /** The environment of one worker. @param type which queue it works on, from the command line: `email` or `push` */
@@ -21,7 +32,7 @@ export const readConfig = (env: Env = process.env, type: string | undefined = pr
       CACHE_PREFIX: z.string().default(''),
       GATEWAY_URL: serviceUrl('http://127.0.0.1:8000'),
       USER_URL: serviceUrl('http://127.0.0.1:8001'),
-      USER_SECRET: secret('what the user service expects requests to be signed with'),
+      USER_SECRET: secretRing('what the user service expects requests to be signed with'),
       WORKER_API_KEY: secret("the workers' key at the gateway"),
       WORKER_CONCURRENCY: count(20, { max: 500 }),
       LEASE_SECONDS: count(60, { min: 2 }),

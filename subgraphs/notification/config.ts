@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { count, logLevel, parseEnv, port, secret, serviceUrl, url, type Env } from '../../platform/env.ts';
+import { count, logLevel, parseEnv, port, secretRing, serviceUrl, url, type Env } from '../../platform/env.ts';
 
 /** The notification service's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -17,9 +17,9 @@ export const readConfig = (env: Env = process.env) => {
       USER_URL: serviceUrl('http://127.0.0.1:8001'),
       TEMPLATE_URL: serviceUrl('http://127.0.0.1:8002'),
       PUBLIC_URL: serviceUrl('http://127.0.0.1:8000'),
-      USER_SECRET: secret('what the user service expects requests to be signed with'),
-      TEMPLATE_SECRET: secret('what the template service expects requests to be signed with'),
-      NOTIFICATION_SECRET: secret('what callers of this service sign with'),
+      USER_SECRET: secretRing('what the user service expects requests to be signed with'),
+      TEMPLATE_SECRET: secretRing('what the template service expects requests to be signed with'),
+      NOTIFICATION_SECRET: secretRing('what callers of this service sign with'),
       LEASE_SECONDS: count(60, { min: 2 }),
       RETRY_BASE_SECONDS: count(60),
       RETRY_CAP_SECONDS: count(4 * 3600),

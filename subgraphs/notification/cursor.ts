@@ -1,12 +1,14 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { toRing } from '../../platform/secret-ring.ts';
 import { toUuid } from '../../platform/text.ts';
 
 /** A place in the feed: everything up to `seq` of this epoch was seen. */
 export type FeedPlace = { epoch: string; seq: number };
 
 /** Makes and reads cursors: opaque to clients, signed so that nobody can make one up. */
-export function createCursors(secret: string) {
-  const macOf = (payload: Buffer) =>
+export function createCursors(secrets: string) {
+  const ring = toRing(secrets);
+  const macOf = (payload: Buffer, { secret } = ring[0]) =>
     createHmac('sha256', secret).update('feed-cursor').update(payload).digest().subarray(0, MAC_BYTES);
   return {
     toCursor({ epoch, seq }: FeedPlace): string {
@@ -20,7 +22,8 @@ export function createCursors(secret: string) {
       const bytes = Buffer.from(cursor, 'base64url');
       if (bytes.length !== PAYLOAD_BYTES + MAC_BYTES) return null;
       const payload = bytes.subarray(0, PAYLOAD_BYTES);
-      if (!timingSafeEqual(bytes.subarray(PAYLOAD_BYTES), macOf(payload))) return null;
+      const mac = bytes.subarray(PAYLOAD_BYTES);
+      if (!ring.some((key) => timingSafeEqual(mac, macOf(payload, key)))) return null;
       const epoch = toUuid(payload.toString('hex', 0, 16));
       return { epoch, seq: Number(payload.readBigUInt64BE(16)) };
     },

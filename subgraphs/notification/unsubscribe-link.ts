@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
+import { toRing } from '../../platform/secret-ring.ts';
 import { isUuid, toUuid } from '../../platform/text.ts';
 
 /** Whose mails of which template a link ends. */
@@ -6,12 +7,15 @@ export type Unsubscription = { userId: string; templateCode: string };
 
 /**
  * Makes and reads the links that end a template's mails for one user: sealed, so that they tell nothing and nobody can make one
- * up. They hold for as long as the secret does.
+ * up. They hold for as long as the secret that made them is in the ring.
  * @param publicUrl the gateway's, as recipients reach it
  */
-export function createUnsubscribeLinks(secret: string, publicUrl: string) {
-  const keyFor = (use: string) => Buffer.from(hkdfSync('sha256', secret, '', `unsubscribe-link ${use}`, 32));
-  const [sealKey, nonceKey] = [keyFor('seal'), keyFor('nonce')];
+export function createUnsubscribeLinks(secrets: string, publicUrl: string) {
+  const keyFor = (secret: string, use: string) =>
+    Buffer.from(hkdfSync('sha256', secret, '', `unsubscribe-link ${use}`, 32));
+  const [newest, ...older] = toRing(secrets);
+  const [sealKey, nonceKey] = [keyFor(newest.secret, 'seal'), keyFor(newest.secret, 'nonce')];
+  const openKeys = [sealKey, ...older.map(({ secret }) => keyFor(secret, 'seal'))];
 
   const toToken = ({ userId, templateCode }: Unsubscription): string => {
     const plain = Buffer.concat([Buffer.from(userId.replaceAll('-', ''), 'hex'), Buffer.from(templateCode)]);
@@ -28,19 +32,26 @@ export function createUnsubscribeLinks(secret: string, publicUrl: string) {
     parseToken(token: string): Unsubscription | null {
       const bytes = Buffer.from(token, 'base64url');
       if (bytes.length <= NONCE_BYTES + UUID_BYTES + TAG_BYTES) return null;
-      const decipher = createDecipheriv('aes-256-gcm', sealKey, bytes.subarray(0, NONCE_BYTES), {
-        authTagLength: TAG_BYTES,
-      });
-      decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-      try {
-        const plain = Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
+      for (const key of openKeys) {
+        const plain = open(bytes, key);
+        if (plain === null) continue;
         const userId = toUuid(plain.toString('hex', 0, UUID_BYTES));
         return isUuid(userId) ? { userId, templateCode: plain.toString('utf8', UUID_BYTES) } : null;
-      } catch {
-        return null;
       }
+      return null;
     },
   };
+}
+
+/** Null when another key sealed it. */
+function open(bytes: Buffer, key: Buffer): Buffer | null {
+  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES });
+  decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
+  try {
+    return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
+  } catch {
+    return null;
+  }
 }
 
 const UUID_BYTES = 16;
