@@ -7,6 +7,11 @@ type Outputs = CodegenConfig['generates'];
 
 const subgraphs = ['user', 'template', 'notification'].filter((name) => existsSync(schemaOf(name)));
 
+const audited = {
+  AuditTrail: '../../../platform/audit.ts#AuditReference',
+  AuditEntry: '../../../platform/audit.ts#AuditRow',
+};
+
 /** Parent types of resolvers, where they differ from the schema's: `{ notification: { Notification: '../store.ts#NotificationRow' } }`. */
 const mappers: Record<string, Record<string, string>> = {
   user: {
@@ -14,6 +19,7 @@ const mappers: Record<string, Record<string, string>> = {
     PushToken: '../store.ts#PushTokenRow',
     ApiKey: '../api-key-store.ts#ApiKeyRow',
     Credential: '../api-key-store.ts#CredentialRow',
+    ...audited,
   },
   template: {
     Template: '../store.ts#TemplateRow',
@@ -24,12 +30,14 @@ const mappers: Record<string, Record<string, string>> = {
     PushContent: '../../rendering/render-message.ts#PushParts',
     DeclaredVariable: '../../rendering/declared-variables.ts#DeclaredVariable as Declared',
     TemplatePreview: '../preview-template.ts#Preview',
+    ...audited,
   },
   notification: {
     Notification: '../store.ts#NotificationRow',
     TimelineEntry: '../store.ts#TimelineRow',
     DeliveryAttempt: '../store.ts#AttemptRow',
     Suppression: '../store.ts#SuppressionRow',
+    ...audited,
     Provider: '../store.ts#ProviderRow',
     User: '../notification-list.ts#UserReference',
     Template: '../notification-list.ts#TemplateReference',

@@ -16,6 +16,7 @@ export const SCOPES = [
   ...CLIENT_SCOPES,
   'notifications:inspect',
   'keys:manage',
+  'audit:read',
   'keys:verify',
   'users:bury-tokens',
   'notifications:erase',

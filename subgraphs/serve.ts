@@ -13,6 +13,8 @@ import type { Authenticate } from '../platform/credentials.ts';
 import { deadlineIn, type Deadline } from '../platform/deadline.ts';
 import { enforceScopes } from '../platform/enforce-scopes.ts';
 import { createDocumentStore } from '../platform/document-store.ts';
+import { auditMutations } from '../platform/audit.ts';
+import type { Pool } from '../platform/postgres.ts';
 import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -38,6 +40,8 @@ export type SubgraphOptions = {
   resolvers: object;
   /** Whose X-Forwarded-For is believed; nobody's when left out. */
   trustedProxies?: string[];
+  /** Where its audit trail lies. */
+  pool: Pool;
   log: Logger;
   /** With counters of its own; what every process has when left out. */
   metrics?: Metrics;
@@ -54,8 +58,12 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   const { log } = options;
   const sdl = await readFile(new URL(`./${options.name}/schema.graphql`, import.meta.url), 'utf8');
   const apollo = new ApolloServer<SubgraphContext>({
+    // Whoever lacks the scope acts on nothing, so that is not written down.
     schema: enforceScopes(
-      buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers: options.resolvers as GraphQLResolverMap }]),
+      auditMutations(
+        buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers: options.resolvers as GraphQLResolverMap }]),
+        options.pool,
+      ),
     ),
     formatError: createErrorMask(log),
     documentStore: createDocumentStore(),

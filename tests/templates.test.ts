@@ -532,9 +532,9 @@ describe('lists', () => {
       const code = await givenTemplate({ code: `${mark}/${name}` });
       await draft(code);
     }
-    const query = `query ($search: String) { templates(search: $search) { edges { node {
-      code versions { edges { node { number isPublished contents { locale } faults { code } variables { name } missingLocales template { code } } } }
-      publications { edges { node { number } } } currentVersion { number contents { locale } }
+    const query = `query ($search: String) { templates(search: $search, first: 6) { edges { node {
+      code versions(first: 3) { edges { node { number isPublished contents { locale } faults { code } variables { name } missingLocales template { code } } } }
+      publications(first: 3) { edges { node { number } } } currentVersion { number contents { locale } }
     } } } }`;
     const statementsOf = async (search: string) => {
       const spy = vi.spyOn(pg.Client.prototype, 'query');

@@ -15,6 +15,7 @@ import {
 import type { Logger } from '../../platform/logger.ts';
 import { UNEXPECTED } from '../../platform/mask-error.ts';
 import type { Pool } from '../../platform/postgres.ts';
+import { readAudit } from '../../platform/audit.ts';
 import { orThrow, refuse, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
 import { faultOfLine, isUuid, toStorable } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
@@ -56,6 +57,9 @@ export type ResolverDependencies = {
   isBrokerUp: () => boolean;
   onAccepted: (type: NotificationType) => void;
 };
+
+/** There is one. */
+const AUDIT_TRAIL = { id: 'herald' };
 
 export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => {
   const { pool, store, lists } = deps;
@@ -245,6 +249,10 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         const owned = { owner: 'template', key: code } as const;
         return orThrow(await findNotificationsOf(lists, owned, filter ?? {}, asked, viewer));
       },
+    },
+    AuditTrail: {
+      __resolveReference: () => AUDIT_TRAIL,
+      notifications: async (_, asked) => orThrow(await readAudit(pool, asked)),
     },
     TimelineEntry: {
       event: ({ event }) => event as graph.TimelineEvent,

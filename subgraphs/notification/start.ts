@@ -94,6 +94,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
     );
     const server = await serveSubgraph({
       name: 'notification',
+      pool,
       host: config.host,
       port: config.port,
       secret: config.secret,

@@ -1,4 +1,6 @@
 import { DateTimeResolver, JSONObjectResolver } from 'graphql-scalars';
+import { readAudit } from '../../platform/audit.ts';
+import type { Pool } from '../../platform/postgres.ts';
 import { orThrow } from '../../platform/refusal.ts';
 import { createTemplate } from './create-template.ts';
 import { diffVersions } from './diff-versions.ts';
@@ -13,7 +15,10 @@ import { variablesOfVersion } from './variables-of-version.ts';
 import { faultsOfVersion } from './version-faults.ts';
 import { isCode } from './version-input.ts';
 
-export const createResolvers = ({ store }: { store: TemplateStore }): Resolvers => {
+/** There is one. */
+const AUDIT_TRAIL = { id: 'herald' };
+
+export const createResolvers = ({ pool, store }: { pool: Pool; store: TemplateStore }): Resolvers => {
   /** A version is read by way of its template, and templates are never removed. */
   const templateOf = async ({ code }: { code: string }): Promise<TemplateRow> => {
     const template = await store.findTemplate(code);
@@ -33,6 +38,10 @@ export const createResolvers = ({ store }: { store: TemplateStore }): Resolvers 
       previewTemplate: async (_, { input }) => {
         return orThrow(await previewTemplate(store, input));
       },
+    },
+    AuditTrail: {
+      __resolveReference: () => AUDIT_TRAIL,
+      templates: async (_, asked) => orThrow(await readAudit(pool, asked)),
     },
     Mutation: {
       createTemplate: async (_, { input }, { viewer }) => {

@@ -39,11 +39,12 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
     );
     const server = await serveSubgraph({
       name: 'template',
+      pool,
       host: config.host,
       port: config.port,
       secret: config.secret,
       trustedProxies: config.trustedProxies,
-      resolvers: createResolvers({ store }),
+      resolvers: createResolvers({ pool, store }),
       log,
       checks: { postgres: () => pool.query('SELECT 1') },
       rest: {

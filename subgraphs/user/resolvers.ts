@@ -1,4 +1,6 @@
-import { DateTimeResolver } from 'graphql-scalars';
+import { DateTimeResolver, JSONObjectResolver } from 'graphql-scalars';
+import { readAudit } from '../../platform/audit.ts';
+import type { Pool } from '../../platform/postgres.ts';
 import { orThrow, refuse, toGraphQLError } from '../../platform/refusal.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { PreferencesCache } from './cache-preferences.ts';
@@ -15,6 +17,7 @@ import { updateUser } from './update-user.ts';
 
 /** `onDeleted` is called after the commit of a deletion: others must be told. */
 type UserDependencies = {
+  pool: Pool;
   store: UserStore;
   keys: ApiKeyStore;
   preferences: PreferencesCache;
@@ -22,12 +25,24 @@ type UserDependencies = {
   onDeleted: () => void;
 };
 
-export const createResolvers = ({ store, keys, preferences, sessions, onDeleted }: UserDependencies): Resolvers => ({
+/** There is one. */
+const AUDIT_TRAIL = { id: 'herald' };
+
+export const createResolvers = ({
+  pool,
+  store,
+  keys,
+  preferences,
+  sessions,
+  onDeleted,
+}: UserDependencies): Resolvers => ({
   DateTime: DateTimeResolver,
+  JSONObject: JSONObjectResolver,
   Query: {
     user: (_, { id }, { viewer }) => {
       return isUuid(id) && maySee(viewer, id) ? store.findUser(id) : null;
     },
+    auditTrail: () => AUDIT_TRAIL,
     me: (_, __, { viewer }) => (viewer.kind === 'user' ? store.findUser(viewer.id) : null),
     users: async (_, { search, ...asked }, { viewer }) => {
       requireNoUser(viewer);
@@ -39,6 +54,10 @@ export const createResolvers = ({ store, keys, preferences, sessions, onDeleted 
     credentials: (_, { digests }) => {
       return Promise.all(digests.map((digest) => keys.findCredential(digest)));
     },
+  },
+  AuditTrail: {
+    __resolveReference: () => AUDIT_TRAIL,
+    users: async (_, asked) => orThrow(await readAudit(pool, asked)),
   },
   Mutation: {
     createApiKey: async (_, { input }, { viewer }) => {

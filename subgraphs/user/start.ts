@@ -57,11 +57,12 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
     const verify = createTokenVerifier(config.jwtKeys);
     const server = await serveSubgraph({
       name: 'user',
+      pool,
       host: config.host,
       port: config.port,
       secret: config.secret,
       trustedProxies: config.trustedProxies,
-      resolvers: createResolvers({ store, keys, preferences, sessions, onDeleted: others.wake }),
+      resolvers: createResolvers({ pool, store, keys, preferences, sessions, onDeleted: others.wake }),
       log,
       checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },
       rest: {

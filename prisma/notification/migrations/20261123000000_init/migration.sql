@@ -601,6 +601,31 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     changed_at = CASE WHEN p.state = excluded.state THEN p.changed_at ELSE now() END
 $$;
 
+-- Acts of people who may change what is not theirs: who, what, when, from where. A row is written before the act, and its outcome after it;
+-- nothing else of it ever changes.
+CREATE TABLE audit (
+  id UUID NOT NULL PRIMARY KEY,
+  at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+  action TEXT NOT NULL,
+  viewer_kind TEXT NOT NULL,
+  viewer_id TEXT NOT NULL,
+  key_id TEXT,
+  address TEXT,
+  request_id TEXT NOT NULL,
+  target JSON NOT NULL,
+  outcome TEXT
+);
+
+CREATE FUNCTION keep_audit() RETURNS TRIGGER
+LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.outcome IS NULL AND to_jsonb(NEW) - 'outcome' = to_jsonb(OLD) - 'outcome' THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'the audit trail is only added to';
+END $$;
+CREATE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION keep_audit();
+
 -- Workers may call these and change nothing else.
 DO $$
 BEGIN
