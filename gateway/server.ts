@@ -173,7 +173,10 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       handler: fastifyApolloHandler(apollo, {
         context: async (request) => ({
           ...withDeadline(toRequestContext(request, viewers.get(request) as Viewer)),
-          bodyBytes: Number(request.headers['content-length'] ?? 0),
+          // A body in chunks does not say how long it is.
+          bodyBytes: Number(
+            request.headers['content-length'] ?? Buffer.byteLength(JSON.stringify(request.body ?? null)),
+          ),
         }),
       }),
     });

@@ -31,6 +31,8 @@ export const createErrorMask =
     if (DOCUMENT_FAULTS.has(code)) return { message, locations, extensions: { code } };
     // Apollo's own word on a request that it can't read: the caller's fault too.
     if (isRequestFault(error)) return { message, extensions: { code: 'BAD_REQUEST' } };
+    // graphql-js's: null, by a variable, for an argument that has a default.
+    if (/^Argument "/.test(message)) return { message, path, extensions: { code: 'BAD_USER_INPUT' } };
     if (code in STATUS_OF) return { message, path, extensions: pick(formatted.extensions ?? {}) };
 
     log.error({ err: causeOf(error), path }, 'unexpected error in a GraphQL operation');

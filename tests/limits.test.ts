@@ -1,7 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { getIntrospectionQuery } from 'graphql';
+import { request } from 'undici';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { givenTemplate, givenUser } from './given.ts';
 import { makeFolder } from './private-folder.ts';
@@ -168,6 +170,21 @@ describe('an operation', () => {
     });
     expect({ status: one.status, codes: codesOf(one) }).toEqual({ status: 413, codes: ['PAYLOAD_TOO_LARGE'] });
     expect((await ask(herald, { query: `{ me { id } } #${'x'.repeat(3 * 1024 * 1024)}` })).status).toBe(413);
+  });
+
+  test('in chunks is measured, too, and null for a size is the caller’s fault', async () => {
+    const body = JSON.stringify({ query: '{ __typename }', variables: { x: 'x'.repeat(150_000) } });
+    const chunked = await request(`${herald.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${herald.adminApiKey}` },
+      body: Readable.from([body.slice(0, 70_000), body.slice(70_000)]),
+    });
+    await chunked.body.dump();
+    expect(chunked.statusCode).toBe(413);
+    const query = 'query ($n: Int) { users(first: $n) { edges { node { id } } } }';
+    const answer = await ask(herald, { query, variables: { n: null } });
+    expect(answer.status).toBeLessThan(500);
+    expect(codesOf(answer)).not.toContain('INTERNAL');
   });
 
   test('goes alone, and changes nothing by GET', async () => {

@@ -147,7 +147,7 @@ test('a user sees what became of a notification, and not the words that are its 
   expect(await ask(logIn.accessToken, 'reason')).toEqual({
     data: { notification: { status: 'PENDING', reason: null } },
   });
-  for (const field of ['metadata', 'timeline { event }', 'deliveryAttempts { reason }', 'whyNotSent { explanation }'])
+  for (const field of ['metadata', 'timeline { event }', 'deliveryAttempts { reason }'])
     expect((await ask(logIn.accessToken, field)).errors, field).toMatchObject([
       { message: expect.stringContaining('notifications:inspect'), extensions: { code: 'FORBIDDEN' } },
     ]);

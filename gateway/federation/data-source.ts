@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GraphQLDataSource } from '@apollo/gateway';
-import { Kind, type DocumentNode } from 'graphql';
+import { Kind, parse, type SelectionSetNode } from 'graphql';
 import { leftOf, type Deadline } from '../../platform/deadline.ts';
 import { refuse, toGraphQLError, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { ServiceUnavailable } from '../../platform/service-client.ts';
@@ -56,23 +56,23 @@ export const createDataSource = (
         );
       }
       const away = toGraphQLError(refusal);
-      return { errors: pathsOf(options.document, variables).map((path) => ({ ...away.toJSON(), path })) };
+      return { errors: pathsOf(query, variables).map((path) => ({ ...away.toJSON(), path })) };
     }
   },
 });
 
-/**
- * Where the data is missing, in the subgraph's answer: the gateway finds the client's own place for it. Of many entities the first
- * stands for all.
- */
-function pathsOf(document: DocumentNode | undefined, variables: Record<string, unknown> = {}): (string | number)[][] {
-  if ('representations' in variables) return [['_entities', 0]];
-  const [operation] = document?.definitions ?? [];
-  if (operation?.kind !== Kind.OPERATION_DEFINITION) return [[]];
-  return operation.selectionSet.selections.map((node) =>
-    node.kind === Kind.FIELD ? [(node.alias ?? node.name).value] : [],
-  );
+/** Where the data is missing, in the subgraph's answer: the gateway finds the client's own place for it. */
+function pathsOf(query: string, { representations }: Record<string, unknown> = {}): (string | number)[][] {
+  if (Array.isArray(representations)) return representations.map((_, index) => ['_entities', index]);
+  const operation = parse(query).definitions.find(({ kind }) => kind === Kind.OPERATION_DEFINITION);
+  return operation?.kind === Kind.OPERATION_DEFINITION ? keysOf(operation.selectionSet).map((key) => [key]) : [[]];
 }
+
+const keysOf = ({ selections }: SelectionSetNode): string[] =>
+  selections.flatMap((selection) => {
+    if (selection.kind === Kind.FIELD) return [(selection.alias ?? selection.name).value];
+    return selection.kind === Kind.INLINE_FRAGMENT ? keysOf(selection.selectionSet) : [];
+  });
 
 /** The planner writes the operations for subgraphs, always with their kind in front. */
 const MUTATION = /^\s*mutation\b/;

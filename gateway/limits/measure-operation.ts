@@ -119,7 +119,7 @@ export function measureOperation(
     if (field === undefined) return NOTHING;
     const says = costs.get(`${parent.name}.${name}`) ?? {};
     const type = getNamedType(field.type);
-    const given = getArgumentValues(field, node, variables);
+    const given = argumentsOf(field, node, variables);
     const size = sizeOf(says, given);
     const isList = isListType(getNullableType(field.type));
     const times = isList ? (sized.get(name) ?? size ?? sizeOfInputs(field, given) ?? USUAL_LIST_SIZE) : 1;
@@ -162,6 +162,19 @@ const NO_MEASURE: Measure = {
   sends: 0,
 };
 
+/** None of a field whose arguments don't fit after all (null for one that has a default): it is refused when it is executed. */
+function argumentsOf(
+  field: GraphQLField<unknown, unknown>,
+  node: FieldNode,
+  variables: Record<string, unknown>,
+): Record<string, unknown> {
+  try {
+    return getArgumentValues(field, node, variables);
+  } catch {
+    return {};
+  }
+}
+
 /** Undefined when no argument says it, and nothing is assumed. */
 function sizeOf({ slicingArguments, assumedSize }: FieldCost, given: Record<string, unknown>): number | undefined {
   const asked = (slicingArguments ?? []).map((name) => given[name]).filter((value) => typeof value === 'number');
@@ -197,7 +210,7 @@ function countSends(root: GraphQLObjectType, rootFields: FieldNode[], variables:
   const fields = root.getFields();
   return rootFields.reduce((sum, node) => {
     const field = fields[node.name.value];
-    return sum + (field === undefined ? 0 : (sizeOfInputs(field, getArgumentValues(field, node, variables)) ?? 1));
+    return sum + (field === undefined ? 0 : (sizeOfInputs(field, argumentsOf(field, node, variables)) ?? 1));
   }, 0);
 }
 
