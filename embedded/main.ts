@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import pretty from 'pino-pretty';
 import { renderFatal, signalled } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
@@ -6,6 +7,8 @@ import { startEmbedded, type Progress } from './start.ts';
 import { renderWelcome } from './welcome.ts';
 
 /** `npm start`: everything in one process, until Ctrl-C. */
+const SIGNAL_MS = 200;
+
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
 const progress: Progress = async (name, work) => {
@@ -36,8 +39,10 @@ try {
       return log;
     },
     signal: stopping.signal,
-  }).catch((error: unknown) => {
-    if (error !== stopping.signal.reason) throw error;
+  }).catch(async (error: unknown) => {
+    // A terminal's Ctrl-C goes to our children too, and they may end before we hear of it.
+    await wait(SIGNAL_MS);
+    if (!stopping.signal.aborted) throw error;
     say('Herald has stopped before it was ready');
     process.exit(0);
   });
