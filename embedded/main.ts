@@ -6,7 +6,7 @@ import { readConfig } from './config.ts';
 import { startEmbedded, type Progress } from './start.ts';
 import { renderWelcome } from './welcome.ts';
 
-/** `npm start`: everything in one process, until Ctrl-C. */
+/** How long a signal that ended one of our children may take to reach us. */
 const SIGNAL_MS = 200;
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
@@ -18,6 +18,7 @@ const progress: Progress = async (name, work) => {
   return result;
 };
 
+// `npm start`: everything in one process, until Ctrl-C.
 try {
   const stopRequested = signalled();
   const stopping = new AbortController();

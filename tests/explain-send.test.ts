@@ -366,7 +366,9 @@ describe('explaining a send', () => {
   test('stores nothing, whatever it says', async () => {
     const { user } = await givenPerson();
     await herald.drained();
+    // What relays take away by themselves must be gone before we count.
     await until(async () => (await sql('SELECT FROM feed_in')).length === 0);
+    await until(async () => (await herald.sql('user', 'SELECT FROM user_outbox')).length === 0);
     const before = await countRows();
     await explain(input(user));
     await explain(input(user, { sendAt: new Date(Date.now() + HOUR_MS).toISOString() }));

@@ -15,7 +15,7 @@ const SHORT = [
   'the workers away, with everything waiting',
 ];
 
-describe.skipIf(!rabbitmq || !redis)('Herald, as processes of their own, under faults', { timeout: 90_000 }, () => {
+describe.skipIf(!rabbitmq || !redis)('Herald, as processes of their own, under faults', { timeout: 150_000 }, () => {
   let herald: Herald;
   let given: Given;
   beforeAll(async () => {
@@ -28,7 +28,11 @@ describe.skipIf(!rabbitmq || !redis)('Herald, as processes of their own, under f
     const fault = faults.find((candidate) => candidate.name === name);
     if (fault === undefined) throw new Error(`there is no fault ${name}`);
     const run = `short-${SHORT.indexOf(name)}`;
-    const { problems, accepted, lost } = await runFault(herald, fault, { run, seed: 'short', count: 200, given });
+    const { problems, accepted, lost } = await runFault(herald, fault, { run, seed: 'short', count: 200, given }).catch(
+      async (cause: unknown) => {
+        throw new Error(`${(cause as Error).message}\n${await herald.lastLines(10)}`, { cause });
+      },
+    );
     expect({ problems, accepted, lost }, await herald.lastLines(10)).toEqual({
       problems: [],
       accepted: 200 * (fault.times ?? 1),

@@ -7,12 +7,13 @@ import type { Seeded } from './seeded.ts';
 export type Sending = {
   /** By notification id. */
   accepted: Map<string, { requestId: string; onAmbiguous: 'resend' | 'fail' }>;
-  /** Answers that no caller should get, whatever is broken: a second id for one request_id, a refusal. */
+  /** What no caller should get, whatever is broken: a second id for one request_id. */
   complaints: string[];
-  /** How often each other answer came, by its HTTP status; 0 is none. */
+  /** How often "later" came, by its HTTP status; 0 is no answer. */
   refusals: Map<number, number>;
   /** Resolves when so many are accepted. */
   reached(count: number): Promise<void>;
+  /** Rejects when one is refused or, for a minute, not accepted. */
   done: Promise<void>;
 };
 
@@ -21,6 +22,8 @@ export type Given = { users: [string, ...string[]]; template: string };
 
 const REQUEST_TIMEOUT_MS = 4_000;
 const MAX_IN_FLIGHT = 50;
+/** Longer than any fault lasts: after it, a send that no one takes is told instead of tried for ever. */
+const GIVE_UP_MS = 60_000;
 /** A fifth must rather not arrive than arrive twice. */
 const SHARE_OF_FAIL = 0.2;
 const SHARE_OF_PUSH = 0.2;
@@ -49,12 +52,15 @@ export function startSending(
   const inFlight = new Set<Promise<void>>();
 
   const untilAccepted = async (body: { request_id: string; on_ambiguous: 'resend' | 'fail' }): Promise<string> => {
+    const giveUpAt = performance.now() + GIVE_UP_MS;
     for (;;) {
       const answer = await post(herald, dispatcher, body);
-      if (answer?.status === 202) return answer.id;
-      const status = answer?.status ?? 0;
-      refusals.set(status, (refusals.get(status) ?? 0) + 1);
-      if (answer !== null && answer.status < 500) complaints.push(`a send was answered ${answer.text}`);
+      if (answer.status === 202) return answer.id;
+      refusals.set(answer.status, (refusals.get(answer.status) ?? 0) + 1);
+      if (answer.status !== 0 && answer.status < 500) throw new Error(`${body.request_id} was answered ${answer.text}`);
+      if (performance.now() > giveUpAt) {
+        throw new Error(`${body.request_id} was not accepted within ${GIVE_UP_MS / 1_000} s; lastly: ${answer.text}`);
+      }
       await wait(100 + Math.random() * 300);
     }
   };
@@ -83,11 +89,11 @@ export function startSending(
       if (early > 0) await wait(early);
       while (inFlight.size >= MAX_IN_FLIGHT) await Promise.race(inFlight);
       const one = sendOne(index).finally(() => inFlight.delete(one));
+      one.catch(() => {});
       inFlight.add(one);
     }
     await Promise.all(inFlight);
-    await dispatcher.close();
-  })();
+  })().finally(() => dispatcher.destroy());
 
   return {
     accepted,
@@ -103,12 +109,12 @@ export function startSending(
   };
 }
 
-/** @returns null when there is no answer */
+/** Status 0 is no answer. */
 async function post(
   { urlOf, adminKey }: Herald,
   dispatcher: Agent,
   body: object,
-): Promise<{ status: number; id: string; text: string } | null> {
+): Promise<{ status: number; id: string; text: string }> {
   try {
     const response = await request(`${urlOf('gateway')}/api/v1/notifications/`, {
       method: 'POST',
@@ -120,8 +126,8 @@ async function post(
     const text = await response.body.text();
     const id = response.statusCode === 202 ? String(JSON.parse(text).notification_id) : '';
     return { status: response.statusCode, id, text: `${response.statusCode} ${text.slice(0, 300)}` };
-  } catch {
-    return null;
+  } catch (error) {
+    return { status: 0, id: '', text: `no answer: ${(error as Error).message}` };
   }
 }
 
