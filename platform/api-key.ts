@@ -15,3 +15,6 @@ export const looksLikeApiKey = (credential: string) => FORM.test(credential);
 
 /** SHA-256 is enough for what nobody can guess. */
 export const digestOfKey = (key: string): Buffer => createHash('sha256').update(key).digest();
+
+/** Whether a text may be such a digest, in hexadecimal. */
+export const isDigest = (text: string) => /^[0-9a-f]{64}$/.test(text);

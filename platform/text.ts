@@ -64,7 +64,8 @@ export function badStringIn(value: unknown, path: string): string | null {
 export const toStorable = (text: string, max = Infinity) =>
   text.slice(0, max).toWellFormed().replaceAll('\0', '\uFFFD');
 
-export const isUuid = (text: string) => UUID.test(text);
+/** A key that another subgraph names may be anything, whatever its type says. */
+export const isUuid = (text: string) => typeof text === 'string' && UUID.test(text);
 
 /** A UUID of its 32 hexadecimal digits. */
 export const toUuid = (hex: string) => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');

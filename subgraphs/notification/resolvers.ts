@@ -183,6 +183,8 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         return isUuid(id) ? store.deleteSuppression(id) : false;
       },
       eraseUser: (_, { userId }, { viewer }) => {
+        if (!isUuid(userId))
+          throw toGraphQLError(refuse('BAD_USER_INPUT', 'userId must be a UUID', 'userId', 'INVALID'));
         return eraseUser(pool, userId, viewer);
       },
       recordFeedback: async (_, { events }, { requestId }) => {
@@ -244,7 +246,8 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
     },
     Template: {
-      __resolveReference: ({ code }) => (faultOfLine(code, { max: 200 }) === null ? { code } : null),
+      __resolveReference: ({ code }) =>
+        typeof code === 'string' && faultOfLine(code, { max: 200 }) === null ? { code } : null,
       notifications: async ({ code }, { filter, ...asked }, { viewer }) => {
         const owned = { owner: 'template', key: code } as const;
         return orThrow(await findNotificationsOf(lists, owned, filter ?? {}, asked, viewer));
@@ -312,6 +315,7 @@ function toFeedback({ kind, at, ...event }: graph.FeedbackEventInput): FeedbackE
   const parsed = feedbackEventSchema.safeParse({
     ...event,
     kind: fromGraph(FEEDBACK_KINDS, kind),
+    eventId: toStorable(event.eventId),
     notificationId: event.notificationId ?? null,
     providerMessageId: toKept(event.providerMessageId, 1_000),
     address: toKept(event.address, 4_096),

@@ -19,7 +19,7 @@ const MAX_TTL_SECONDS = 2_419_200;
 const VARIABLE_NAME = /^[A-Za-z_][\w-]{0,99}$/;
 
 /** Lower-case segments; the last one can't be a word that a path ends in. */
-export const isCode = (code: string) => CODE.test(code) && code.length <= 200;
+export const isCode = (code: string) => typeof code === 'string' && CODE.test(code) && code.length <= 200;
 
 const CODE = /^(?!.*(?:^|\/)(?:versions|publish|rollback|preview)$)[a-z0-9][a-z0-9_-]*(?:\/[a-z0-9][a-z0-9_-]*)*$/;
 
