@@ -30,7 +30,7 @@ import type { FindWhereabouts } from './find-whereabouts.ts';
 import type * as graph from './generated/graphql.ts';
 import { maySee } from './may-see.ts';
 import type { NotificationLists } from './notification-list.ts';
-import { mayKnowWords, withoutReason, withoutWords } from './operators-words.ts';
+import { mayKnowWords, mayLookInside, withoutInside, withoutReason, withoutWords } from './operators-words.ts';
 import type { Peers } from './peers.ts';
 import { readFeed } from './read-feed.ts';
 import { recordFeedback } from './record-feedback.ts';
@@ -223,9 +223,10 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
         // One that was delivered meanwhile is not found.
         const found = status === 'delivered' ? null : await deps.findWhereabouts(id);
         if (found === null) return null;
+        const seen = mayLookInside(viewer) ? found : withoutInside(found);
         const told = mayKnowWords(viewer)
-          ? found
-          : { ...found, providers: found.providers.map(withoutReason), suppression: withoutWords(found.suppression) };
+          ? seen
+          : { ...seen, providers: seen.providers.map(withoutReason), suppression: withoutWords(seen.suppression) };
         return whyNotSent(told, deps.isBrokerUp());
       },
     },

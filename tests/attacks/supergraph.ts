@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import {
   buildASTSchema,
   getNamedType,
-  isCompositeType,
   isInputObjectType,
   isObjectType,
   Kind,
@@ -120,16 +119,4 @@ export function placesOf(way: Way): Place[] {
     ];
   };
   return last.field.args.flatMap((argument) => placesIn(argument, []));
-}
-
-/** All that is not an object, so many levels of objects deep; fields with arguments are left to their own ways. */
-export function select(type: GraphQLObjectType, levels: number): string {
-  const parts = fieldsOf(type)
-    .filter((field) => field.args.length === 0 && !isInaccessible(field))
-    .flatMap((field) => {
-      const next = objectOf(field);
-      if (next !== null) return levels > 1 ? [`${field.name} ${select(next, levels - 1)}`] : [];
-      return isCompositeType(getNamedType(field.type)) ? [] : [field.name];
-    });
-  return `{ __typename ${parts.join(' ')} }`;
 }
