@@ -55,8 +55,11 @@ export const toUserViewer = (id: string) =>
 /** Whoever shows no credential: may log in. */
 export const ANONYMOUS = { kind: 'anonymous', id: 'anonymous', scopes: [] } as const;
 
-/** The processes behind WORKER_API_KEY. */
-export const WORKER = { kind: 'worker', id: 'worker', scopes: ['status:report', 'users:read'] } as const;
+/** The workers, when they sign what they ask of the user service. */
+export const WORKER = { kind: 'worker', id: 'worker', scopes: ['users:read'] } as const;
+
+/** The same by WORKER_API_KEY at the public door: the key alone shows nobody's address. */
+export const REPORTER = { kind: 'worker', id: 'worker', scopes: ['status:report'] } as const;
 
 /** The user service, when it tells that a user was deleted. */
 export const USER_SERVICE = { kind: 'service', id: 'user', scopes: ['notifications:erase'] } as const;

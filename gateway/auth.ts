@@ -1,4 +1,4 @@
-import { ADMIN, GATEWAY_SERVICE, toClientViewer, toUserViewer, WORKER } from '../contracts/scopes.ts';
+import { ADMIN, GATEWAY_SERVICE, REPORTER, toClientViewer, toUserViewer } from '../contracts/scopes.ts';
 import { createAuthenticator, type Authenticate } from '../platform/credentials.ts';
 import { createRemoteKeyLookup } from '../platform/key-lookup.ts';
 import type { ServiceClient } from '../platform/service-client.ts';
@@ -11,7 +11,7 @@ export const createAuth = (config: GatewayConfig, users: ServiceClient): Authent
   return createAuthenticator(
     [
       { key: config.adminApiKey, viewer: ADMIN },
-      { key: config.workerApiKey, viewer: WORKER },
+      { key: config.workerApiKey, viewer: REPORTER },
     ],
     {
       findKey: createRemoteKeyLookup(users, GATEWAY_SERVICE, toClientViewer),
