@@ -21,14 +21,24 @@ export type ReceivedRequest = {
 };
 
 const SKEW_MS = 30_000;
+/** Milliseconds since 1970; what is not a number would be neither too old nor too new. */
+const TIME = /^\d{1,15}$/;
 
 /**
  * For a subgraph of yours that Herald's gateway asks: checks that a request comes from there (HMAC-SHA256; docs/protocol.md,
  * "Between processes") and says for whom. It remembers the nonces of a minute, so keep one for the life of the process.
- * @param secret the one in the gateway's EXTRA_SUBGRAPHS
+ * @param options.name this subgraph's, as it stands in the supergraph and in the gateway's EXTRA_SUBGRAPHS: what is signed for
+ *   another one is refused, even with the same secret
+ * @param options.secret the one in EXTRA_SUBGRAPHS
  * @returns a check that gives the context, or a sentence on why the request is not to be trusted
  */
-export function createVerifier(secret: string): (request: ReceivedRequest) => SignedContext | string {
+export function createVerifier({
+  name: callee,
+  secret,
+}: {
+  name: string;
+  secret: string;
+}): (request: ReceivedRequest) => SignedContext | string {
   const seen = new Map<string, number>();
   return ({ method, path, body, headers }) => {
     const get = (name: string) => {
@@ -37,14 +47,15 @@ export function createVerifier(secret: string): (request: ReceivedRequest) => Si
     };
     const key = createHmac('sha256', secret).update(get('caller')).digest();
     const expected = createHmac('sha256', key)
-      .update([method, path, get('time'), get('nonce'), get('context')].join('\n'))
+      .update([callee, method, path, get('time'), get('nonce'), get('context')].join('\n'))
       .update(createHash('sha256').update(body).digest())
       .digest();
     const signature = Buffer.from(get('signature'), 'base64url');
     if (signature.length !== expected.length || !timingSafeEqual(signature, expected))
-      return 'the request is not signed with the secret of this subgraph';
+      return 'the request is not signed with the secret of this subgraph, for it';
 
     const now = Date.now();
+    if (!TIME.test(get('time'))) return 'its time is no number of milliseconds';
     if (Math.abs(now - Number(get('time'))) > SKEW_MS)
       return 'the signature is older than 30 s: compare the clocks of the two machines';
     for (const [nonce, at] of seen) {

@@ -54,7 +54,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     const connect = (name: string, service: { url: string; secret: string }): ServiceClient =>
       started.add(
         `the ${name} client`,
-        createServiceClient({ ...service, caller: 'gateway', timeoutMs: config.requestTimeoutMs }),
+        createServiceClient({ ...service, callee: name, caller: 'gateway', timeoutMs: config.requestTimeoutMs }),
       );
     const clients = {
       user: connect('user', config.services.user),

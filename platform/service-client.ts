@@ -46,16 +46,19 @@ export type GraphQLAnswer = {
 
 /**
  * Creates a client for one service; keep one per process.
- * @param options.caller our own name, part of the signature
+ * @param options.callee the service's name
+ * @param options.caller our own name; both are part of the signature
  * @param options.timeoutMs for a whole request
  */
 export function createServiceClient(options: {
   url: string;
+  callee: string;
   caller: string;
   secret: string;
   timeoutMs: number;
 }): ServiceClient {
-  const { origin, pathname } = new URL(options.url);
+  const { url, callee, caller, secret } = options;
+  const { origin, pathname } = new URL(url);
   const path = `${pathname.replace(/\/+$/, '')}/graphql`;
   // Below the server's keep-alive, so that the server never closes a connection we are about to use.
   const pool = new Pool(origin, { connections: 64, pipelining: 1, keepAliveTimeout: 10_000, connectTimeout: 2_000 });
@@ -63,8 +66,7 @@ export function createServiceClient(options: {
   return {
     async graphql(request, context, deadline) {
       const timeoutMs = Math.floor(Math.min(options.timeoutMs, deadline === undefined ? Infinity : leftOf(deadline)));
-      if (timeoutMs <= 0)
-        throw new ServiceUnavailable(`${options.url} was not asked: its time is over`, { how: 'timeout' });
+      if (timeoutMs <= 0) throw new ServiceUnavailable(`${url} was not asked: its time is over`, { how: 'timeout' });
       const body = JSON.stringify(request);
       const since = performance.now();
       const signal = AbortSignal.timeout(timeoutMs);
@@ -78,7 +80,7 @@ export function createServiceClient(options: {
             'content-type': 'application/json',
             'x-request-id': context.requestId,
             ...(context.trace && { ...context.trace }),
-            ...signRequest({ method: 'POST', path, body }, { ...context, timeoutMs }, options.caller, options.secret),
+            ...signRequest({ method: 'POST', path, body }, { ...context, timeoutMs }, { caller, callee }, secret),
           },
           signal,
         });
@@ -90,7 +92,7 @@ export function createServiceClient(options: {
       } catch (cause) {
         const why = cause instanceof Error ? cause.message : String(cause);
         const how = status === 413 ? 'too_large' : isRefusal(cause) ? 'refused' : 'lost';
-        throw new ServiceUnavailable(`${options.url} can't be asked: ${why}`, {
+        throw new ServiceUnavailable(`${url} can't be asked: ${why}`, {
           how: signal.aborted ? 'timeout' : how,
           waitedMs: performance.now() - since,
           cause,

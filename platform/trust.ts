@@ -25,15 +25,17 @@ export type SignedContext = {
 };
 
 const SKEW_MS = 30_000;
+/** Milliseconds since 1970. What is not a number is neither too old nor too new, so every comparison would let it by. */
+const TIME = /^\d{1,15}$/;
 
 /**
- * Headers that prove who sends a request, for whom, and that nobody changed it. HMAC-SHA256 over method, path, time,
- * nonce, context and body digest, with a key derived from the callee's secret and the caller's name.
+ * Headers that prove who sends a request, to which service, for whom, and that nobody changed it. HMAC-SHA256 over the callee's
+ * name, method, path, time, nonce, context and body digest, with a key derived from the callee's secret and the caller's name.
  */
 export function signRequest(
   request: RequestParts,
   context: SignedContext,
-  caller: string,
+  { caller, callee }: { caller: string; callee: string },
   secrets: string,
 ): Record<string, string> {
   const time = String(Date.now());
@@ -46,12 +48,15 @@ export function signRequest(
     'x-herald-time': time,
     'x-herald-nonce': nonce,
     'x-herald-context': encoded,
-    'x-herald-signature': macOf(request, { caller, time, nonce, encoded }, key.secret).toString('base64url'),
+    'x-herald-signature': macOf(request, { caller, callee, time, nonce, encoded }, key.secret).toString('base64url'),
   };
 }
 
-/** Checks signed requests for one process; it remembers nonces, so keep one for its life. */
-export function createVerifier(secrets: string) {
+/**
+ * Checks signed requests for one process; it remembers nonces, so keep one for its life.
+ * @param callee its name: what was signed for another service is not for it, even with the same secret
+ */
+export function createVerifier(callee: string, secrets: string) {
   const ring = toRing(secrets);
   let recent = new Set<string>();
   let older = new Set<string>();
@@ -81,10 +86,11 @@ export function createVerifier(secrets: string) {
     const key = ring.find(({ id }) => id === get('key'));
     if (key === undefined)
       return 'it is signed with a secret that is not known here: caller and callee hold different ones';
-    const expected = macOf(request, { caller, time, nonce, encoded }, key.secret);
+    const expected = macOf(request, { caller, callee, time, nonce, encoded }, key.secret);
     if (signature.length !== expected.length || !timingSafeEqual(signature, expected)) {
-      return 'the signature does not fit: the request was changed';
+      return 'the signature does not fit: the request was changed, or is for another service';
     }
+    if (!TIME.test(time)) return 'its time is no number of milliseconds';
     if (Math.abs(Date.now() - Number(time)) > SKEW_MS)
       return 'the signature is older than 30 s: compare the clocks of the two machines';
     if (!isFresh(nonce)) return 'the request was sent before';
@@ -95,11 +101,11 @@ export function createVerifier(secrets: string) {
 
 const macOf = (
   request: RequestParts,
-  signed: { caller: string; time: string; nonce: string; encoded: string },
+  signed: { caller: string; callee: string; time: string; nonce: string; encoded: string },
   secret: string,
 ) =>
   createHmac('sha256', createHmac('sha256', secret).update(signed.caller).digest())
-    .update([request.method, request.path, signed.time, signed.nonce, signed.encoded].join('\n'))
+    .update([signed.callee, request.method, request.path, signed.time, signed.nonce, signed.encoded].join('\n'))
     .update(createHash('sha256').update(request.body).digest())
     .digest();
 

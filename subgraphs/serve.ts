@@ -83,7 +83,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   registerMetrics(app, options.metrics ?? createMetrics(options.name));
 
   await app.register(async (signed) => {
-    const verify = createVerifier(options.secret);
+    const verify = createVerifier(options.name, options.secret);
     const contexts = new WeakMap<FastifyRequest, SubgraphContext>();
     // The signature is over the body as it came.
     signed.removeContentTypeParser('application/json');

@@ -15,6 +15,11 @@ export async function askAs<Result, Variables>(
 ): Promise<{ data?: Result; errors?: { message: string; extensions: Record<string, unknown> }[] }> {
   const body = JSON.stringify({ query: document.toString(), variables });
   const request = { method: 'POST', path: '/graphql', body };
-  const headers = signRequest(request, { viewer, requestId: 'story' }, 'gateway', herald.secrets.notification);
+  const headers = signRequest(
+    request,
+    { viewer, requestId: 'story' },
+    { caller: 'gateway', callee: 'notification' },
+    herald.secrets.notification,
+  );
   return (await herald.rest('POST', `${herald.urlOf('notification')}/graphql`, body, headers)).body;
 }

@@ -25,7 +25,7 @@ const { notification } = await send(input);
 const { data } = await herald.requestRaw(NotificationDocument, { id: notification.id }, { timeoutMs: 5_000 });
 const name: string | undefined = data?.notification?.user?.name;
 const refusal = await send({ ...input, requestId: '' }).catch((error: unknown) => error);
-const isTrusted = typeof createVerifier('a secret of 16 characters')({ method: 'GET', path: '/', body: '', headers: {} }) !== 'string';
+const isTrusted = typeof createVerifier({ name: 'shop', secret: 'a secret of 16 characters' })({ method: 'GET', path: '/', body: '', headers: {} }) !== 'string';
 const field = refusal instanceof GraphQLRequestError ? refusal.field : null;
 console.log(JSON.stringify({ status: notification.status, name, field, isTrusted, canSubscribe: typeof herald.subscribe === 'function' }));
 `;

@@ -116,7 +116,7 @@ describe.each(['user', 'template', 'notification'] as const)('GraphQL at the por
     signRequest(
       { method: 'POST', path: '/graphql', body },
       { viewer: { ...ADMIN, scopes }, requestId: 'story' },
-      'gateway',
+      { caller: 'gateway', callee: part },
       secret,
     );
 

@@ -48,7 +48,7 @@ async function standIn(
   answer: (response: ServerResponse, request: IncomingMessage, body: string) => void,
 ) {
   const { port } = new URL(herald.urlOf(part));
-  const verify = createVerifier(herald.secrets[part]);
+  const verify = createVerifier(part, herald.secrets[part]);
   const asked: { body: string; headers: IncomingMessage['headers']; context: SignedContext }[] = [];
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
@@ -220,7 +220,12 @@ test('a send that has little time left does not spoil the first one from a templ
     const body = JSON.stringify({ query, variables: { input } });
     const context = { viewer: ADMIN, requestId: 'story', timeoutMs };
     const request = { method: 'POST', path: '/graphql', body };
-    const headers = signRequest(request, context, 'gateway', herald.secrets.notification);
+    const headers = signRequest(
+      request,
+      context,
+      { caller: 'gateway', callee: 'notification' },
+      herald.secrets.notification,
+    );
     return (await herald.rest('POST', `${herald.urlOf('notification')}/graphql`, body, headers)).body as Answer;
   };
   const [hurried, patient] = await Promise.all([send(300), send(5_000)]);

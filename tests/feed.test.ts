@@ -143,7 +143,12 @@ describe('the feed', () => {
       const body = JSON.stringify({ query: FeedDocument.toString(), variables: { after, filter } });
       const context = { viewer: { ...ADMIN, kind, id: 'somebody-else' }, requestId: 'story' } as const;
       const request = { method: 'POST', path: '/graphql', body };
-      const headers = signRequest(request, context, 'gateway', herald.secrets.notification);
+      const headers = signRequest(
+        request,
+        context,
+        { caller: 'gateway', callee: 'notification' },
+        herald.secrets.notification,
+      );
       return (await herald.rest('POST', `${herald.urlOf('notification')}/graphql`, body, headers)).body.data.feed;
     };
     expect((await seenBy('admin', {})).events).toMatchObject([{ notificationId: id }]);

@@ -316,6 +316,7 @@ describe('the way in', () => {
   test('takes only whole feedback, from whom it is meant for', async () => {
     const client = createServiceClient({
       url: herald.urlOf('notification'),
+      callee: 'notification',
       caller: 'gateway',
       secret: herald.secrets.notification,
       timeoutMs: 5_000,

@@ -94,25 +94,31 @@ describe('the address of a client', () => {
   });
 });
 
+type Callee = 'user' | 'template' | 'notification';
+
 test('headers of ours that come from outside open nothing, and a request signed for one service nothing at another', async () => {
   const at = await start();
   const body = JSON.stringify({ query: '{ __typename users { edges { node { id } } } }' });
-  const sign = (secret: string) =>
+  const sign = (secret: string, callee: Callee) =>
     signRequest(
       { method: 'POST', path: '/graphql', body },
       { viewer: ADMIN, requestId: randomUUID() },
-      'gateway',
+      { caller: 'gateway', callee },
       secret,
     );
-  const forged = sign('a secret that nobody has given to anybody');
+  const services: Callee[] = ['user', 'template', 'notification'];
   for (const part of parts) {
+    const forged = sign('a secret that nobody has given to anybody', part === 'gateway' ? 'user' : part);
     const post = async (headers: Record<string, string>) =>
       (await at.rest('POST', `${at.urlOf(part)}/graphql`, body, { authorization: undefined, ...headers })).status;
     expect(await post(forged), part).toBe(401);
-    for (const other of ['user', 'template', 'notification'] as const)
-      if (other !== part) expect(await post(sign(at.secrets[other])), `${other}'s at ${part}`).toBe(401);
+    for (const other of services.filter((name) => name !== part)) {
+      expect(await post(sign(at.secrets[other], other)), `${other}'s at ${part}`).toBe(401);
+      if (part !== 'gateway')
+        expect(await post(sign(at.secrets[part], other)), `${other}'s with the same secret at ${part}`).toBe(401);
+    }
   }
-  const mine = sign(at.secrets.user);
+  const mine = sign(at.secrets.user, 'user');
   const post = async () =>
     (await at.rest('POST', `${at.urlOf('user')}/graphql`, body, { authorization: undefined, ...mine })).status;
   expect([await post(), await post()], 'the same a second time').toEqual([200, 401]);

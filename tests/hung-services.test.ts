@@ -41,7 +41,13 @@ test('a worker that asks for two users at different moments gives up on each in 
   const service = await hang(port);
   const log = createTestLogger('email-worker');
   const url = `http://127.0.0.1:${port}`;
-  const users = createServiceClient({ url, caller: 'email-worker', secret: 'secret', timeoutMs: TIMEOUT_MS });
+  const users = createServiceClient({
+    url,
+    callee: 'user',
+    caller: 'email-worker',
+    secret: 'secret',
+    timeoutMs: TIMEOUT_MS,
+  });
   const preferences = createPreferencesReader({ cache: createEmbeddedCache(), prefix: '', users, log });
   const first = preferences.read('ada');
   await until(() => service.asked === 1);

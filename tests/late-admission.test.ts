@@ -27,6 +27,7 @@ beforeAll(async () => {
   claims = createClaims('email', pool, 30);
   users = createServiceClient({
     url: herald.urlOf('user'),
+    callee: 'user',
     caller: 'email-worker',
     secret: herald.secrets.user,
     timeoutMs: 2_000,

@@ -155,7 +155,7 @@ test('another client sees none of them, whichever way it asks', async () => {
   const headers = signRequest(
     { method: 'POST', path: '/graphql', body },
     { viewer, requestId: 'story' },
-    'gateway',
+    { caller: 'gateway', callee: 'notification' },
     herald.secrets.notification,
   );
   const none = { edges: [] };
@@ -185,7 +185,7 @@ test('a host application that names a user or template there can not be gets nul
   const headers = signRequest(
     { method: 'POST', path: '/graphql', body },
     { viewer: ADMIN, requestId: 'story' },
-    'gateway',
+    { caller: 'gateway', callee: 'notification' },
     herald.secrets.notification,
   );
   const listOf = (node: object) => ({ notifications: { edges: [{ node }] } });

@@ -261,7 +261,12 @@ describe('what there is not for a viewer can not be cancelled', () => {
     const body = JSON.stringify({ query: CancelNotificationDocument.toString(), variables: { id } });
     const viewer = { ...ADMIN, kind: 'client', id: 'somebody-else' } as const;
     const signed = { method: 'POST', path: '/graphql', body };
-    const headers = signRequest(signed, { viewer, requestId: 'story' }, 'gateway', herald.secrets.notification);
+    const headers = signRequest(
+      signed,
+      { viewer, requestId: 'story' },
+      { caller: 'gateway', callee: 'notification' },
+      herald.secrets.notification,
+    );
     const answer = await herald.rest('POST', `${herald.urlOf('notification')}/graphql`, body, headers);
     expect(answer.body).toMatchObject({ data: null, errors: [{ extensions: { code: 'NOT_FOUND' } }] });
     expect((await readNotification(herald, id)).status).toBe('pending');

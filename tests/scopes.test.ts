@@ -82,7 +82,12 @@ async function askSubgraph(name: Subgraph, query: string, without: string) {
   const scopes = ADMIN.scopes.filter((scope) => scope !== (without as Scope));
   const body = JSON.stringify({ query });
   const context = { viewer: { ...ADMIN, scopes }, requestId: 'story' };
-  const headers = signRequest({ method: 'POST', path: '/graphql', body }, context, 'gateway', herald.secrets[name]);
+  const headers = signRequest(
+    { method: 'POST', path: '/graphql', body },
+    context,
+    { caller: 'gateway', callee: name },
+    herald.secrets[name],
+  );
   return (await herald.rest('POST', `${herald.urlOf(name)}/graphql`, body, headers)).body as {
     errors?: { message: string; extensions: { code: string } }[];
   };

@@ -42,6 +42,7 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
       'the user client',
       createServiceClient({
         url: config.userUrl,
+        callee: 'user',
         caller: `${config.type}-worker`,
         secret: config.userSecret,
         timeoutMs: USER_TIMEOUT_MS,

@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { composeServices } from '@apollo/composition';
 import { parse } from 'graphql';
-import { SCHEMA } from './serve.ts';
+import { NAME, SCHEMA } from './serve.ts';
 
 /** The names are those that Herald's gateway has addresses for. */
 const schemas = {
   user: new URL('../../subgraphs/user/schema.graphql', import.meta.url),
   template: new URL('../../subgraphs/template/schema.graphql', import.meta.url),
   notification: new URL('../../subgraphs/notification/schema.graphql', import.meta.url),
-  customers: SCHEMA,
+  [NAME]: SCHEMA,
 };
 
 /** Makes one graph of Herald's three subgraphs and the shop's. @throws Error when they don't fit together */

@@ -8,13 +8,15 @@ import { createVerifier } from '../../client/verify-request.ts';
 import type { HostConfig } from './config.ts';
 import { createResolvers } from './customers.ts';
 
+/** As `compose.ts` calls it, and EXTRA_SUBGRAPHS. */
+export const NAME = 'customers';
 export const SCHEMA = new URL('./schema.graphql', import.meta.url);
 
 /** Starts the shop's subgraph. It answers Herald's gateway and nobody else. */
 export async function startHostGraph({ port, secret, heraldUrl, apiKey }: HostConfig) {
   const resolvers = createResolvers(createClient({ url: heraldUrl, apiKey }));
   const schema = buildSubgraphSchema([{ typeDefs: parse(await readFile(SCHEMA, 'utf8')), resolvers }]);
-  const verify = createVerifier(secret);
+  const verify = createVerifier({ name: NAME, secret });
 
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const { method = '', url: path = '', headers } = request;

@@ -62,6 +62,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
       'the user client',
       createServiceClient({
         url: config.userUrl,
+        callee: 'user',
         caller: 'notification',
         secret: config.userSecret,
         timeoutMs: PEER_TIMEOUT_MS,
@@ -72,6 +73,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
       'the template client',
       createServiceClient({
         url: config.templateUrl,
+        callee: 'template',
         caller: 'notification',
         secret: config.templateSecret,
         timeoutMs: PEER_TIMEOUT_MS,

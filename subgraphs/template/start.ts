@@ -28,6 +28,7 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
       'the user client',
       createServiceClient({
         url: config.userUrl,
+        callee: 'user',
         caller: 'template',
         secret: config.userSecret,
         timeoutMs: USER_TIMEOUT_MS,

@@ -43,6 +43,7 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
       'the notification client',
       createServiceClient({
         url: config.notificationUrl,
+        callee: 'notification',
         caller: 'user',
         secret: config.notificationSecret,
         timeoutMs: ERASE_TIMEOUT_MS,
