@@ -13,17 +13,16 @@ export const WEBHOOK_VARIABLES = {
 /** The keys; null where a webhook is closed. */
 export type WebhookKeys = Record<FeedbackProvider, string | null>;
 
-const sharedSecret = z.string().min(16, 'must have at least 16 characters').optional();
-
-export const webhookKeyVariables = {
+/** @param secret the rule for shared secrets: these are sent in a header too */
+export const webhookKeyVariables = (secret: (what: string) => z.ZodString) => ({
   SENDGRID_WEBHOOK_PUBLIC_KEY: z
     .string()
     .refine(isP256Key, "must be the verification key as SendGrid's Event Webhook settings show it, in base64")
     .optional(),
   MAILGUN_WEBHOOK_SIGNING_KEY: z.string().optional(),
-  ONESIGNAL_WEBHOOK_SECRET: sharedSecret,
-  BOUNCE_WEBHOOK_SECRET: sharedSecret,
-};
+  ONESIGNAL_WEBHOOK_SECRET: secret('what OneSignal shows').optional(),
+  BOUNCE_WEBHOOK_SECRET: secret('what returned mails are posted with').optional(),
+});
 
 export const toWebhookKeys = (
   vars: Partial<Record<(typeof WEBHOOK_VARIABLES)[FeedbackProvider], string>>,

@@ -21,7 +21,7 @@ export const readConfig = (env: Env = process.env) => {
       DATA_DIR: z.string().default('.data'),
       ADMIN_API_KEY: secret("the admin's key").optional(),
       PUBLIC_URL: url('http', 'https').optional(),
-      ...webhookKeyVariables,
+      ...webhookKeyVariables(secret),
       ...supergraphVariables,
       LEASE_SECONDS: count(60, { min: 2 }),
       RETRY_BASE_SECONDS: count(60),

@@ -26,6 +26,9 @@ const corsOrigins = z
     'must be origins such as https://app.example.com, without a path; several parted by commas',
   );
 
+/** A process that stops is ended after 30 s: what is asked just before must be answered by then. */
+const MAX_REQUEST_SECONDS = 25;
+
 const onOff = z.enum(['on', 'off']).default('on');
 
 /** The gateway's environment. */
@@ -42,7 +45,7 @@ export const readConfig = (env: Env = process.env) => {
       NOTIFICATION_SECRET: secretRing('what the notification service expects requests to be signed with'),
       ADMIN_API_KEY: secret("the admin's key"),
       WORKER_API_KEY: secret("the workers' key"),
-      ...webhookKeyVariables,
+      ...webhookKeyVariables(secret),
       JWT_KEYS: keyRing.describe(
         'what access tokens are signed with: the same as the user service has, id:secret, several parted by commas',
       ),
@@ -52,7 +55,7 @@ export const readConfig = (env: Env = process.env) => {
       GRAPHQL_INTROSPECTION: onOff,
       TRUSTED_DOCUMENTS: z.enum(['off', 'log', 'enforce']).default('off'),
       TRUSTED_DOCUMENTS_PATH: z.string().optional(),
-      REQUEST_TIMEOUT_SECONDS: count(10),
+      REQUEST_TIMEOUT_SECONDS: count(10, { max: MAX_REQUEST_SECONDS }),
       CORS_ORIGINS: corsOrigins,
       TRUSTED_PROXIES: trustedProxies,
       ...rateLimitVariables,

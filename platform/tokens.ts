@@ -8,12 +8,18 @@ export type KeyRing = readonly [{ id: string; secret: string }, ...{ id: string;
 /** The variable `JWT_KEYS`: `id:secret`, several parted by commas, the newest first. */
 export const keyRing = z
   .string()
-  .transform((text) => text.split(',').map((pair) => pair.trim().split(':', 2)))
+  .transform((text) => text.split(',').map((pair) => cutAtColon(pair.trim())))
   .refine(
-    (pairs) => pairs.every(([id, secret]) => id !== undefined && ID.test(id) && (secret ?? '').length >= 32),
+    (pairs) => pairs.every(({ id, secret }) => ID.test(id) && secret.length >= 32),
     'must be id:secret with a secret of at least 32 characters; several parted by commas, the newest first',
   )
-  .transform((pairs) => pairs.map(([id = '', secret = '']) => ({ id, secret })) as unknown as KeyRing);
+  .transform((pairs) => pairs as unknown as KeyRing);
+
+/** At the first one: a secret may have colons. */
+function cutAtColon(pair: string): { id: string; secret: string } {
+  const [id = '', ...rest] = pair.split(':');
+  return { id, secret: rest.join(':') };
+}
 
 const ID = /^[\w-]{1,40}$/;
 const ISSUER = 'herald';

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { readConfig as readGatewayConfig } from '../../gateway/config.ts';
 import { ConfigError, count, logLevel, parseEnv, port, secret, serviceUrl, url } from '../../platform/env.ts';
+import { keyRing } from '../../platform/tokens.ts';
 import { readConfig as readNotificationConfig } from '../../subgraphs/notification/config.ts';
 import { readConfig as readWorkerConfig } from '../../workers/config.ts';
 import { mailFrom } from '../../workers/email/mail-from.ts';
@@ -41,6 +42,19 @@ test('what is not set, or empty, has its default', () => {
 test('a secret may have every character that a header can carry', () => {
   const all = String.fromCharCode(...Array.from({ length: 94 }, (_, index) => 33 + index));
   expect(parseEnv(shape, { ...required, SECRET: all })).toMatchObject({ SECRET: all });
+});
+
+test('a key of JWT_KEYS ends where the next begins, whatever colons are in it', () => {
+  const [first, second] = ['a:secret:with:colons:of:32:letters:', 'x'.repeat(32)];
+  expect(parseEnv({ JWT_KEYS: keyRing }, { JWT_KEYS: `new:${first}, old:${second}` })).toEqual({
+    JWT_KEYS: [
+      { id: 'new', secret: first },
+      { id: 'old', secret: second },
+    ],
+  });
+  expect(faultsOf(() => parseEnv({ JWT_KEYS: keyRing }, { JWT_KEYS: second }))).toEqual([
+    expect.stringContaining('JWT_KEYS is wrong'),
+  ]);
 });
 
 test('text becomes numbers, and a base URL loses its slash', () => {
@@ -107,6 +121,30 @@ describe('the services', () => {
   test('a worker without a type says how to start it', () => {
     expect(faultsOf(() => readWorkerConfig(worker, undefined))).toEqual([expect.stringContaining('-- email')]);
     expect(faultsOf(() => readWorkerConfig(worker, 'sms'))).toEqual([expect.stringContaining('-- email')]);
+  });
+
+  const gateway = {
+    ...Object.fromEntries(
+      ['USER_SECRET', 'TEMPLATE_SECRET', 'NOTIFICATION_SECRET', 'ADMIN_API_KEY'].map((name) => [name, 'x'.repeat(16)]),
+    ),
+    ...worker,
+  };
+
+  test('a request takes less time at most than a stop', () => {
+    expect(readGatewayConfig({ ...gateway, REQUEST_TIMEOUT_SECONDS: '25' }).requestTimeoutMs).toBe(25_000);
+    expect(faultsOf(() => readGatewayConfig({ ...gateway, REQUEST_TIMEOUT_SECONDS: '26' }))).toEqual([
+      'REQUEST_TIMEOUT_SECONDS is wrong: must be at most 25',
+    ]);
+  });
+
+  test.each(['ONESIGNAL_WEBHOOK_SECRET', 'BOUNCE_WEBHOOK_SECRET'])('%s is such as a header can carry', (name) => {
+    for (const [value, what] of [
+      ['with a space in it', 'must be printable ASCII without spaces'],
+      ['schlüssel-der-webhooks', 'must be printable ASCII without spaces'],
+      ['short', 'must have at least 16 characters'],
+    ] as const)
+      expect(faultsOf(() => readGatewayConfig({ ...gateway, [name]: value }))).toEqual([`${name} is wrong: ${what}`]);
+    expect(faultsOf(() => readGatewayConfig({ ...gateway, [name]: 'x'.repeat(16) }))).toEqual([]);
   });
 
   test('a provider may take half of the lease at most', () => {
