@@ -9,17 +9,17 @@ import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ANONYMOUS } from '../contracts/scopes.ts';
 import { deadlineIn } from '../platform/deadline.ts';
-import { createHttpServer, listen, registerHealth, SERVICE_AWAY } from '../platform/http.ts';
+import { createHttpServer, listen, registerHealth, tellProblem } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { readCredential, type Authenticate } from '../platform/credentials.ts';
 import { createAdmission } from '../platform/admission.ts';
 import { createDocumentStore } from '../platform/document-store.ts';
-import { createErrorMask } from '../platform/mask-error.ts';
+import { logUnexpectedErrors, maskError } from '../platform/mask-error.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { createRateLimits } from '../platform/rate-limit.ts';
-import { sendProblem } from '../platform/problem.ts';
-import { STATUS_OF, type Refusal } from '../platform/refusal.ts';
+import { sendProblem, statusOf, type ProblemInput } from '../platform/problem.ts';
+import type { Refusal } from '../platform/refusal.ts';
 import { toRequestContext } from '../platform/request-context.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
 import { createServiceClient, ServiceUnavailable, type ServiceClient } from '../platform/service-client.ts';
@@ -94,7 +94,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     });
     const apollo = new ApolloServer<GatewayContext>({
       gateway,
-      formatError: createErrorMask(log),
+      formatError: maskError,
       includeStacktraceInErrorResponses: false,
       // Apollo's own choice hangs on NODE_ENV; GraphiQL needs the schema, and whoever asks has a key.
       introspection: config.introspection,
@@ -110,6 +110,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         ApolloServerPluginInlineTraceDisabled(),
         ApolloServerPluginLandingPageDisabled(),
         tellRequestId,
+        logUnexpectedErrors(log),
         limitOperations(admission, () => costs, config.maxQueryCost),
       ],
     });
@@ -165,8 +166,8 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       },
       // Who shows no credential learns nothing of what is wrong with the body.
       errorHandler: (error, request, reply) => {
-        if (viewers.has(request)) throw error;
-        if (error instanceof ServiceUnavailable) void refuseUnknowable(reply);
+        if (viewers.has(request) || error instanceof ServiceUnavailable)
+          void refuseAs(reply, tellProblem(error, request));
         else void refuseAnonymous(reply);
       },
       onSend: async (request, reply, payload) => addRequestId(payload, request, reply),
@@ -208,8 +209,7 @@ function registerIntake(app: FastifyInstance, authenticate: Authenticate): () =>
     if (isOpen || (await authenticate(request.headers))?.kind === 'worker') return undefined;
     void reply.header('connection', 'close').header('retry-after', STOPPING.retryAfterSeconds);
     if (request.routeOptions.url !== '/graphql') return sendProblem(reply, STOPPING);
-    const { detail, ...extensions } = STOPPING;
-    return sendGraphqlError(reply.code(503), { message: detail, ...extensions });
+    return refuseAs(reply, STOPPING);
   });
   return () => {
     isOpen = false;
@@ -264,19 +264,12 @@ const refuseAnonymous = (reply: FastifyReply) =>
     code: 'UNAUTHENTICATED',
   });
 
-const refuseRequest = (reply: FastifyReply, { code, message, retryAfterSeconds }: Refusal) => {
-  if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
-  return sendGraphqlError(reply.code(STATUS_OF[code]), { message, code, retryAfterSeconds });
-};
+const refuseRequest = (reply: FastifyReply, { code, message, retryAfterSeconds }: Refusal) =>
+  refuseAs(reply, { code, detail: message, retryAfterSeconds });
 
-/** Nobody can say whose key it is. */
-const refuseUnknowable = (reply: FastifyReply) => {
-  const { code, detail, retryAfterSeconds } = SERVICE_AWAY;
-  return sendGraphqlError(reply.code(503).header('retry-after', retryAfterSeconds), {
-    message: detail,
-    code,
-    retryAfterSeconds,
-  });
+const refuseAs = (reply: FastifyReply, { code, detail, retryAfterSeconds }: ProblemInput) => {
+  if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
+  return sendGraphqlError(reply.code(statusOf(code)), { message: detail, code, retryAfterSeconds });
 };
 
 /** GraphQL's error shape, because a GraphQL client reads it. */

@@ -1,7 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import fastify, { LogController, type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify';
+import fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyRequest,
+} from 'fastify';
 import { registerClose } from './http-close.ts';
+import { createMalformedAnswer } from './http-malformed.ts';
 import type { Logger } from './logger.ts';
+import { logIdsOf } from './request-context.ts';
 import { ServiceUnavailable } from './service-client.ts';
 import { sendProblem, type ProblemInput } from './problem.ts';
 
@@ -32,6 +40,7 @@ export function createHttpServer(
     trustProxy: options.trustedProxies?.length ? options.trustedProxies : false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
     genReqId: (request) => readRequestId(request.headers['x-request-id'] ?? request.headers['x-correlation-id']),
+    clientErrorHandler: createMalformedAnswer(log, SAFE_HEADERS),
     // A path that can't be decoded reaches no hook and no error handler.
     frameworkErrors: (error, request, reply) => {
       void reply.header('x-request-id', request.id).headers(SAFE_HEADERS);
@@ -46,11 +55,7 @@ export function createHttpServer(
   app.setNotFoundHandler((request, reply) =>
     sendProblem(reply, { code: 'NOT_FOUND', detail: `there is no ${request.method} ${pathOf(request.url)}` }),
   );
-  app.setErrorHandler((error: FastifyError, request, reply) => {
-    const problem = toProblem(error);
-    if (problem.code === 'INTERNAL') request.log.error({ err: error, requestId: request.id }, 'request failed');
-    return sendProblem(reply, problem);
-  });
+  app.setErrorHandler((error: FastifyError, request, reply) => sendProblem(reply, tellProblem(error, request)));
   return app;
 }
 
@@ -128,6 +133,13 @@ const readRequestId = (given: string | string[] | undefined): string =>
   typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
 
 const pathOf = (url: string) => url.split('?', 1)[0] ?? url;
+
+/** What the caller is told of an error; one that nobody expected is logged whole. */
+export function tellProblem(error: FastifyError, request: FastifyRequest): ProblemInput {
+  const problem = toProblem(error);
+  if (problem.code === 'INTERNAL') request.log.error({ err: error, ...logIdsOf(request) }, 'request failed');
+  return problem;
+}
 
 function toProblem(error: FastifyError): ProblemInput {
   if (error instanceof ServiceUnavailable) return SERVICE_AWAY;

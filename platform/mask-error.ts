@@ -1,7 +1,10 @@
+import type { ApolloServerPlugin } from '@apollo/server';
 import { unwrapResolverError } from '@apollo/server/errors';
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
 import type { Logger } from './logger.ts';
 import { STATUS_OF } from './refusal.ts';
+import { toLogIds } from './request-context.ts';
+import type { SignedContext } from './trust.ts';
 
 /** The extensions a caller may see; everything else a subgraph or Apollo adds stays inside. */
 const SHOWN = ['code', 'field', 'errors', 'retryAfterSeconds'] as const;
@@ -19,29 +22,34 @@ const DOCUMENT_FAULTS = new Set([
   'PERSISTED_QUERY_NOT_SUPPORTED',
 ]);
 
-/**
- * Creates Apollo's `formatError`: errors made on purpose pass with their code; anything else is logged whole and shown as
- * an unexpected one. @returns the same function for every server of ours
- */
-export const createErrorMask =
-  (log: Logger) =>
-  (formatted: GraphQLFormattedError, error: unknown): GraphQLFormattedError => {
-    const code = String(formatted.extensions?.['code']);
-    const { message, path, locations } = formatted;
-    if (DOCUMENT_FAULTS.has(code)) return { message, locations, extensions: { code } };
-    // Apollo's own word on a request that it can't read: the caller's fault too.
-    if (isRequestFault(error)) return { message, extensions: { code: 'BAD_REQUEST' } };
-    // graphql-js's: null, by a variable, for an argument that has a default.
-    if (/^Argument "/.test(message)) return { message, path, extensions: { code: 'BAD_USER_INPUT' } };
-    if (code in STATUS_OF) return { message, path, extensions: pick(formatted.extensions ?? {}) };
+/** Apollo's `formatError`: errors made on purpose pass with their code; anything else is shown as an unexpected one. */
+export function maskError(formatted: GraphQLFormattedError, error: unknown): GraphQLFormattedError {
+  const code = String(formatted.extensions?.['code']);
+  const { message, path, locations } = formatted;
+  if (DOCUMENT_FAULTS.has(code)) return { message, locations, extensions: { code } };
+  // Apollo's own word on a request that it can't read: the caller's fault too.
+  if (isRequestFault(error)) return { message, extensions: { code: 'BAD_REQUEST' } };
+  // graphql-js's: null, by a variable, for an argument that has a default.
+  if (/^Argument "/.test(message)) return { message, path, extensions: { code: 'BAD_USER_INPUT' } };
+  if (code in STATUS_OF) return { message, path, extensions: pick(formatted.extensions ?? {}) };
+  return { message: UNEXPECTED, path, extensions: { code: 'INTERNAL' } };
+}
 
-    log.error({ err: causeOf(error), path }, 'unexpected error in a GraphQL operation');
-    return {
-      message: UNEXPECTED,
-      path,
-      extensions: { code: 'INTERNAL' },
-    };
+/** Logs whole what `maskError` hides, with the ids of its request, which `formatError` does not know. */
+export const logUnexpectedErrors = (log: Logger): ApolloServerPlugin<SignedContext> => {
+  const tell = (context: SignedContext, error: unknown, path?: GraphQLFormattedError['path']) =>
+    log.error({ err: causeOf(error), path, ...toLogIds(context) }, 'unexpected error in a GraphQL operation');
+  return {
+    requestDidStart: async () => ({
+      didEncounterErrors: async ({ errors, contextValue }) => {
+        for (const error of errors) if (isUnexpected(error)) tell(contextValue, error, error.path);
+      },
+    }),
+    unexpectedErrorProcessingRequest: async ({ requestContext, error }) => tell(requestContext.contextValue, error),
   };
+};
+
+const isUnexpected = (error: GraphQLError) => maskError(error, error).extensions?.['code'] === 'INTERNAL';
 
 const isRequestFault = (error: unknown): boolean => {
   const http: unknown = error instanceof GraphQLError ? error.extensions['http'] : undefined;

@@ -19,7 +19,7 @@ import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { createMetrics, registerMetrics, type Metrics } from '../platform/metrics.ts';
-import { createErrorMask } from '../platform/mask-error.ts';
+import { logUnexpectedErrors, maskError } from '../platform/mask-error.ts';
 import { refuse, toGraphQLError } from '../platform/refusal.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
 import type { RestRoute } from '../platform/rest/route.ts';
@@ -65,7 +65,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
         options.pool,
       ),
     ),
-    formatError: createErrorMask(log),
+    formatError: maskError,
     documentStore: createDocumentStore(),
     includeStacktraceInErrorResponses: false,
     // Only signed requests arrive, and those no browser can send.
@@ -74,7 +74,11 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
     stringifyResult: JSON.stringify,
     stopOnTerminationSignals: false,
     logger: log,
-    plugins: [ApolloServerPluginInlineTraceDisabled(), ApolloServerPluginLandingPageDisabled()],
+    plugins: [
+      ApolloServerPluginInlineTraceDisabled(),
+      ApolloServerPluginLandingPageDisabled(),
+      logUnexpectedErrors(log),
+    ],
   });
   await apollo.start();
 

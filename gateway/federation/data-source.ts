@@ -5,7 +5,7 @@ import { leftOf, type Deadline } from '../../platform/deadline.ts';
 import { refuse, toGraphQLError, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { ServiceUnavailable } from '../../platform/service-client.ts';
 import type { Logger } from '../../platform/logger.ts';
-import { traceIdOf } from '../../platform/trace.ts';
+import { toLogIds } from '../../platform/request-context.ts';
 import type { SignedContext } from '../../platform/trust.ts';
 import { CircuitOpen, type GuardedService } from './circuit.ts';
 
@@ -50,10 +50,7 @@ export const createDataSource = (
       const refusal = toRefusal(name, error, isMutation);
       if (refusal === null) throw error;
       if (!(error instanceof CircuitOpen)) {
-        log.error(
-          { err: error, service: name, requestId, ...(trace && { traceId: traceIdOf(trace) }) },
-          'a subgraph did not answer',
-        );
+        log.error({ err: error, service: name, ...toLogIds(context) }, 'a subgraph did not answer');
       }
       const away = toGraphQLError(refusal);
       return { errors: pathsOf(query, variables).map((path) => ({ ...away.toJSON(), path })) };

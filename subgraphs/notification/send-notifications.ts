@@ -1,5 +1,6 @@
 import type { Logger } from '../../platform/logger.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
+import { toLogIds } from '../../platform/request-context.ts';
 import type { SubgraphContext } from '../serve.ts';
 import type { Sent } from './examine-send.ts';
 import type { SendNotificationInput } from './generated/graphql.ts';
@@ -25,7 +26,7 @@ export async function sendNotifications(
   return Promise.all(
     inputs.map((input) =>
       sendNotification(deps, input, context).catch((error: unknown): Failed => {
-        deps.log.error({ err: error, requestId: context.requestId }, 'one of many sends met an unexpected error');
+        deps.log.error({ err: error, ...toLogIds(context) }, 'one of many sends met an unexpected error');
         return { kind: 'failed' };
       }),
     ),
