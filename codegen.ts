@@ -1,7 +1,8 @@
 import { composeServices } from '@apollo/composition';
 import type { CodegenConfig } from '@graphql-codegen/cli';
-import { type DocumentNode, parse, printSchema, Source } from 'graphql';
-import { existsSync, globSync, readFileSync } from 'node:fs';
+import { type DocumentNode, getOperationAST, parse, printSchema, Source } from 'graphql';
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs';
 
 type Outputs = CodegenConfig['generates'];
 
@@ -78,7 +79,29 @@ Object.assign(
   operations('gateway/rest/operations.graphql', 'gateway/rest/generated/operations.ts', apiSchema),
 );
 
-export default { generates, importExtension: '.ts', emitLegacyCommonJSImports: false } satisfies CodegenConfig;
+export default {
+  generates,
+  importExtension: '.ts',
+  emitLegacyCommonJSImports: false,
+  hooks: { afterAllFileWrite: writeTrustedDocuments },
+} satisfies CodegenConfig;
+
+/** The client's documents by their SHA-256, in the form of Apollo's manifests: what TRUSTED_DOCUMENTS_PATH takes. Their text is what the client sends. */
+async function writeTrustedDocuments(): Promise<void> {
+  const operations: Record<string, unknown> = await import('./client/generated/operations.ts');
+  const manifest = {
+    format: 'apollo-persisted-query-manifest',
+    version: 1,
+    operations: Object.entries(operations).flatMap(([name, document]) => {
+      if (!name.endsWith('Document')) return [];
+      const body = String(document);
+      const id = createHash('sha256').update(body).digest('hex');
+      const type = getOperationAST(parse(body))?.operation;
+      return [{ id, name: name.replace(/Document$/, ''), type, body }];
+    }),
+  };
+  writeFileSync('client/generated/trusted-documents.json', `${JSON.stringify(manifest, null, 2)}\n`);
+}
 
 function resolverTypes(name: string): Outputs {
   return {

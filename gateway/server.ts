@@ -157,7 +157,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
         return undefined;
       },
       preHandler: async (request, reply) => {
-        const untrusted = trusted.admit(request.method === 'GET' ? request.query : request.body);
+        const untrusted = trusted.admit(request);
         if (untrusted !== null) return refuseRequest(reply, untrusted);
         if (viewers.has(request)) return undefined;
         if (!isOpenOperation(request.body)) return refuseAnonymous(reply);

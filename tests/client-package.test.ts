@@ -50,6 +50,8 @@ test('the package has what it needs, and nothing of its sources or of ours', asy
   const names = files.map(({ parentPath, name }) => join(parentPath, name).slice(installed.length + 1));
   expect(names.filter((name) => !name.startsWith('dist/')).sort()).toEqual(['LICENSE', 'README.md', 'package.json']);
   expect(names).toContain('dist/generated/operations.js');
+  const manifest = await readFile(join(installed, 'dist/trusted-documents.json'), 'utf8');
+  expect(manifest).toBe(await readFile(join(root, 'client/generated/trusted-documents.json'), 'utf8'));
 
   const { dependencies } = JSON.parse(await readFile(join(installed, 'package.json'), 'utf8'));
   const importsOf = async (name: string) =>

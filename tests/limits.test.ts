@@ -2,9 +2,11 @@ import { createHash, randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { getIntrospectionQuery } from 'graphql';
 import { request } from 'undici';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import * as clientOperations from '../client/generated/operations.ts';
 import { givenTemplate, givenUser } from './given.ts';
 import { makeFolder } from './private-folder.ts';
 import { startHerald, type Herald, type HeraldOptions } from './start.ts';
@@ -228,12 +230,13 @@ describe('by configuration', () => {
   });
 
   const QUERY = 'query Mine { me { id } }';
-  const id = createHash('sha256').update(QUERY).digest('hex');
-  async function manifest(): Promise<string> {
+  const digestOf = (document: string) => createHash('sha256').update(document).digest('hex');
+  const id = digestOf(QUERY);
+  async function manifest(...others: string[]): Promise<string> {
     const { path, remove } = await makeFolder('documents');
     cleanups.push(remove);
     const file = join(path, 'manifest.json');
-    const operations = [{ id, name: 'Mine', type: 'query', body: QUERY }];
+    const operations = [QUERY, ...others].map((body) => ({ id: digestOf(body), name: 'Mine', type: 'query', body }));
     await writeFile(file, JSON.stringify({ format: 'apollo-persisted-query-manifest', version: 1, operations }));
     return file;
   }
@@ -254,6 +257,62 @@ describe('by configuration', () => {
       expect({ status: answer.status, codes: codesOf(answer) }).toEqual({ status: 400, codes: ['UNTRUSTED_DOCUMENT'] });
     }
     expect((await at.rest('GET', '/api/v1/notifications/')).status).toBe(200);
+  });
+
+  test('a trusted query is taken by GET, too, whole or by its id; a mutation is not', async () => {
+    const [query, mutation] = [
+      'query One($id: ID!) { user(id: $id) { id } }',
+      'mutation End { logOut(refreshToken: "x") }',
+    ];
+    const at = await start({ trustedDocuments: { mode: 'enforce', path: await manifest(query, mutation) } });
+    const get = (search: Record<string, string>) =>
+      at.rest('GET', `/graphql?${new URLSearchParams(search).toString()}`, undefined, {
+        'apollo-require-preflight': '1',
+      });
+    const named = (document: string) => ({
+      extensions: JSON.stringify({ persistedQuery: { version: 1, sha256Hash: digestOf(document) } }),
+    });
+    const variables = JSON.stringify({ id: ID });
+    for (const search of [{ query }, named(query)])
+      expect(await get({ ...search, variables })).toMatchObject({ status: 200, body: { data: { user: null } } });
+    for (const search of [{ query: mutation }, named(mutation)]) expect((await get(search)).status).toBe(405);
+    const untrusted: Record<string, string>[] = [{ query: OTHER }, named(OTHER), { extensions: '{' }, {}];
+    for (const search of untrusted) expect(codesOf(await get(search))).toEqual(['UNTRUSTED_DOCUMENT']);
+    expect((await get({ ...named(query), query: OTHER })).status).toBe(400);
+    const twice = await at.rest(
+      'GET',
+      `/graphql?query=${encodeURIComponent(OTHER)}&query=${encodeURIComponent(query)}`,
+      undefined,
+      {
+        'apollo-require-preflight': '1',
+      },
+    );
+    expect({ status: twice.status, codes: codesOf(twice) }).toEqual({ status: 400, codes: ['BAD_REQUEST'] });
+  });
+
+  test('the client’s own documents are in the manifest that comes with it, and work by their id', async () => {
+    const path = fileURLToPath(new URL('../client/generated/trusted-documents.json', import.meta.url));
+    const { operations } = JSON.parse(await readFile(path, 'utf8')) as { operations: { id: string; name: string }[] };
+    expect(operations.map(({ name }) => `${name}Document`).sort()).toEqual(
+      Object.keys(clientOperations)
+        .filter((name) => name.endsWith('Document'))
+        .sort(),
+    );
+    const at = await start({ trustedDocuments: { mode: 'enforce', path } });
+    const sha256Hash = operations.find(({ name }) => name === 'SendNotification')?.id;
+    const [user, template] = [await givenUser(at), await givenTemplate(at)];
+    const input = {
+      notificationType: 'EMAIL' as const,
+      userId: user,
+      templateCode: template,
+      requestId: randomUUID(),
+      variables: { name: 'Ada' },
+    };
+    const sent = await ask(at, { extensions: { persistedQuery: { version: 1, sha256Hash } }, variables: { input } });
+    expect(sent.body).toMatchObject({ data: { sendNotification: { duplicate: false } } });
+    const again = await at.graphql(clientOperations.SendNotificationDocument, { input });
+    expect(again.sendNotification).toMatchObject({ duplicate: true });
+    expect(codesOf(await ask(at, { query: OTHER }))).toEqual(['UNTRUSTED_DOCUMENT']);
   });
 
   test('others are taken and told of', async () => {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Logger } from '../../platform/logger.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
@@ -19,7 +20,7 @@ const manifestSchema = z.object({
 
 export type TrustedDocuments = {
   /** Looks at a GraphQL request before it is parsed. A request that names a document by its id alone gets the document. */
-  admit(request: unknown): Refusal | null;
+  admit(request: FastifyRequest): Refusal | null;
 };
 
 /**
@@ -36,13 +37,18 @@ export async function createTrustedDocuments(
   log.info({ mode, documents: documents.size }, 'trusted documents are loaded');
 
   return {
-    admit(request) {
+    admit(incoming) {
+      const request = incoming.method === 'GET' ? readSearch(incoming.url) : incoming.body;
       if (!isRequest(request)) return null;
       const asked = request.extensions?.persistedQuery?.sha256Hash;
       if (request.query === undefined && asked !== undefined) {
         request.query = documents.get(asked);
-        // What Apollo would look for in its own store is not there.
-        if (request.query !== undefined) delete request.extensions?.persistedQuery;
+        if (request.query !== undefined) {
+          // What Apollo would look for in its own store is not there.
+          delete request.extensions?.persistedQuery;
+          // Of a GET it reads the address.
+          if (incoming.method === 'GET') incoming.raw.url = toUrl(incoming.url, request.query);
+        }
       }
       const id = request.query === undefined ? asked : digestOf(request.query);
       if (id !== undefined && documents.has(id)) return null;
@@ -71,6 +77,22 @@ async function readManifest(path: string | null): Promise<Map<string, string>> {
   );
 }
 
+/** What a GET asks, by the same rules as Apollo's: two readings of one address could let something by. */
+function readSearch(url: string): unknown {
+  const { extensions, ...rest } = Object.fromEntries(new URL(url, BASE).searchParams);
+  return { ...rest, ...(extensions !== undefined && { extensions: parseJson(extensions) }) };
+}
+
+function toUrl(url: string, query: string): string {
+  const { pathname, searchParams } = new URL(url, BASE);
+  searchParams.delete('extensions');
+  searchParams.set('query', query);
+  return `${pathname}?${searchParams.toString()}`;
+}
+
+/** Only to have a whole URL. */
+const BASE = 'http://gateway';
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -82,7 +104,7 @@ function parseJson(text: string): unknown {
 type GraphQLRequestBody = {
   query?: string | undefined;
   operationName?: string;
-  extensions?: { persistedQuery?: { sha256Hash?: string } };
+  extensions?: { persistedQuery?: { sha256Hash?: string } } | null;
 };
 
 /** Whatever else it is, Apollo refuses it. */
