@@ -34,7 +34,7 @@ import { openSupergraphFile } from './federation/supergraph-file.ts';
 import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
 import { isOpenOperation } from './open-operations.ts';
 import { MAX_TOKENS } from './limits/check-operation.ts';
-import { readCosts, type Costs } from './limits/costs.ts';
+import { NO_COSTS, readCosts } from './limits/costs.ts';
 import { limitOperations } from './limits/plugin.ts';
 import { createTrustedDocuments } from './limits/trusted-documents.ts';
 import { MAX_SENDS_BYTES } from './rest/bodies.ts';
@@ -88,7 +88,7 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       experimental_approximateQueryPlanStoreMiB: PLAN_STORE_MIB,
       logger: log.child({ part: 'federation' }, { level: 'warn' }),
     });
-    let costs: Costs = new Map();
+    let costs = NO_COSTS;
     gateway.onSchemaLoadOrUpdate(({ coreSupergraphSdl }) => {
       costs = readCosts(coreSupergraphSdl);
     });

@@ -111,6 +111,24 @@ describe('an operation', () => {
       /may cost 80601/,
     ],
     [
+      'log-ins at once',
+      { query: `mutation { ${repeat(10, (i) => `l${i}: logIn(email: "x", password: "y") { expiresAt }`)} }` },
+      /may cost 10110, more than 10000, most of it for logIn/,
+    ],
+    [
+      'passwords by variables',
+      {
+        query: `mutation ($input: UpdateUserInput!) { ${repeat(10, (i) => `u${i}: updateUser(id: "${ID}", input: $input) { id }`)} }`,
+        variables: { input: { password: 'correct horse' } },
+      },
+      /may cost 10110/,
+    ],
+    [
+      'differences of many templates',
+      { query: '{ templates(first: 200) { edges { node { diff(from: 1, to: 2) { part } } } } }' },
+      /may cost 22\d\d\d/,
+    ],
+    [
       'five looks at the schema',
       { query: `{ ${repeat(5, (i) => `s${i}: __schema { types { name } }`)} }` },
       /may cost 12500/,
@@ -330,9 +348,13 @@ describe('by configuration', () => {
   });
 });
 
-test('the graph says of its lists how long they may be', async () => {
+test('the graph says of its lists how long they may be, and what is dear', async () => {
   const sdl = await readFile(new URL('../gateway/federation/supergraph.graphql', import.meta.url), 'utf8');
   const connections = sdl.match(/: \w+Connection!.*/g) ?? [];
   expect(connections.length).toBeGreaterThan(5);
   expect(connections.filter((line) => !line.includes('@listSize'))).toEqual([]);
+  // What clients can't see of a directive, they read in the description.
+  const weights = [...sdl.matchAll(/@cost\(weight: (\d+)\)/g)].map(([, weight]) => weight).sort();
+  expect(weights.length).toBeGreaterThan(5);
+  expect([...sdl.matchAll(/Costs as much as (\d+) objects/g)].map(([, weight]) => weight).sort()).toEqual(weights);
 });

@@ -2,7 +2,17 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { composeServices } from '@apollo/composition';
 import * as independent from '@theguild/federation-composition';
 import { diff } from '@graphql-inspector/core';
-import { buildSchema, Kind, parse, print, visit, type DocumentNode, type GraphQLSchema } from 'graphql';
+import {
+  buildSchema,
+  Kind,
+  parse,
+  print,
+  visit,
+  type DocumentNode,
+  type FieldDefinitionNode,
+  type GraphQLSchema,
+  type InputValueDefinitionNode,
+} from 'graphql';
 import { breakingChanges } from './breaking-changes.ts';
 
 /**
@@ -18,7 +28,7 @@ const services = await Promise.all(
     name,
     // The gateway takes addresses from its environment; this one only names the service.
     url: `http://${name}`,
-    typeDefs: tellScopes(
+    typeDefs: tellDirectives(
       parse(await readFile(new URL(`../../subgraphs/${name}/schema.graphql`, import.meta.url), 'utf8')),
     ),
   })),
@@ -58,17 +68,25 @@ function toApi(document: DocumentNode): GraphQLSchema {
   return buildSchema(print(independent.transformSupergraphToPublicSchema(document)));
 }
 
-/** Clients don't see directives, but descriptions: what a field requires is said there. */
-function tellScopes(document: DocumentNode): DocumentNode {
-  return visit(document, {
-    FieldDefinition(node) {
-      const requires = node.directives?.find(({ name }) => name.value === 'scope')?.arguments?.[0]?.value;
-      if (requires?.kind !== Kind.LIST || node.description === undefined) return undefined;
-      const scopes = requires.values.flatMap((value) => (value.kind === Kind.STRING ? [value.value] : []));
-      const told = `Needs the scope${scopes.length > 1 ? 's' : ''} ${scopes.join(' and ')}.`;
-      return { ...node, description: { ...node.description, value: `${node.description.value} ${told}` } };
-    },
-  });
+/** Clients don't see directives, but descriptions: what a field requires, and what it or an argument costs, is said there. */
+function tellDirectives(document: DocumentNode): DocumentNode {
+  return visit(document, { FieldDefinition: { leave: tell }, InputValueDefinition: tell });
+}
+
+function tell<Node extends FieldDefinitionNode | InputValueDefinitionNode>(node: Node): Node | undefined {
+  const valueOf = (directive: string) =>
+    node.directives?.find(({ name }) => name.value === directive)?.arguments?.[0]?.value;
+  const [requires, weight] = [valueOf('scope'), valueOf('cost')];
+  const scopes =
+    requires?.kind === Kind.LIST
+      ? requires.values.flatMap((value) => (value.kind === Kind.STRING ? [value.value] : []))
+      : [];
+  const told = [
+    ...(scopes.length > 0 ? [`Needs the scope${scopes.length > 1 ? 's' : ''} ${scopes.join(' and ')}.`] : []),
+    ...(weight?.kind === Kind.INT ? [`Costs as much as ${weight.value} objects.`] : []),
+  ];
+  if (told.length === 0 || node.description === undefined) return undefined;
+  return { ...node, description: { ...node.description, value: [node.description.value, ...told].join(' ') } };
 }
 
 function fail(message: string): void {

@@ -11,6 +11,7 @@ export function refuseTooMuch(measure: Measure, maxCost: number): Refusal | null
   const { depth, fields, rootFields, aliases, directives } = OPERATION_LIMITS;
   const tooMuch = (what: string, has: number, limit: number, mend: string) =>
     has > limit ? refuse('TOO_COMPLEX', `the operation has ${has} ${what}, more than ${limit}: ${mend}`) : null;
+  if (measure.sizeFault !== null) return refuse('BAD_USER_INPUT', measure.sizeFault);
   return (
     tooMuch('levels', measure.depth, depth, 'ask for what lies deeper in an operation of its own') ??
     tooMuch('fields, with all that its fragments hold', measure.fields, fields, 'ask for less at once') ??

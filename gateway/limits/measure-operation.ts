@@ -1,7 +1,7 @@
 import {
-  getArgumentValues,
   getNamedType,
   getNullableType,
+  isAbstractType,
   isCompositeType,
   isListType,
   Kind,
@@ -11,13 +11,14 @@ import {
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLCompositeType,
-  type GraphQLField,
+  type GraphQLNamedType,
   type GraphQLObjectType,
   type GraphQLSchema,
   type OperationDefinitionNode,
   type SelectionSetNode,
 } from 'graphql';
 import type { Costs, FieldCost } from './costs.ts';
+import { argumentsOf, faultOfSize, sizeOf, sizeOfInputs, weighArguments } from './measure-arguments.ts';
 
 /** Of a list whose size nothing says. */
 const USUAL_LIST_SIZE = 10;
@@ -43,6 +44,8 @@ export type Measure = {
   isIntrospective: boolean;
   /** How many notifications it sends. */
   sends: number;
+  /** What is wrong with an argument that gives a list's size; null when nothing is. */
+  sizeFault: string | null;
 };
 
 type Part = { cost: number; depth: number; fields: number };
@@ -63,6 +66,7 @@ export function measureOperation(
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
   const measured = new Map<string, Part>();
   let isIntrospective = false;
+  let sizeFault: string | null = null;
 
   const measureSelections = (
     { selections }: SelectionSetNode,
@@ -117,18 +121,34 @@ export function measureOperation(
     }
     const field = 'getFields' in parent ? parent.getFields()[name] : undefined;
     if (field === undefined) return NOTHING;
-    const says = costs.get(`${parent.name}.${name}`) ?? {};
+    const says = saysOf(parent, name);
     const type = getNamedType(field.type);
-    const given = argumentsOf(field, node, variables);
+    const fitting = argumentsOf(field, node, variables);
+    if (fitting !== null) sizeFault ??= faultOfSize(says, node, fitting);
+    const given = fitting ?? {};
     const size = sizeOf(says, given);
     const isList = isListType(getNullableType(field.type));
     const times = isList ? (sized.get(name) ?? size ?? sizeOfInputs(field, given) ?? USUAL_LIST_SIZE) : 1;
     const childSizes = new Map((says.sizedFields ?? []).map((child) => [child, size ?? USUAL_LIST_SIZE]));
     const inner =
       node.selectionSet && isCompositeType(type) ? measureSelections(node.selectionSet, type, childSizes) : NOTHING;
-    const weight = says.weight ?? (isCompositeType(type) ? 1 : 0);
-    return { cost: times * (weight + inner.cost), depth: 1 + inner.depth, fields: 1 + inner.fields };
+    const asking = (says.weight ?? 0) + weighArguments(`${parent.name}.${name}`, field.args, given, costs.inputs);
+    const cost = Math.max(0, asking) + times * (weightOf(type) + inner.cost);
+    return { cost, depth: 1 + inner.depth, fields: 1 + inner.fields };
   };
+
+  /** Of an interface's field the most that any of its types says. */
+  const saysOf = (parent: GraphQLCompositeType, name: string): FieldCost => {
+    if (!isAbstractType(parent)) return costs.fields.get(`${parent.name}.${name}`) ?? {};
+    const all = schema.getPossibleTypes(parent).flatMap((type) => costs.fields.get(`${type.name}.${name}`) ?? []);
+    return all.reduce<FieldCost>((most, one) => ({ ...one, ...most, weight: greater(most.weight, one.weight) }), {});
+  };
+
+  /** One for an object, nothing for a value, unless the schema says otherwise. */
+  const weightOf = (type: GraphQLNamedType): number =>
+    isAbstractType(type)
+      ? Math.max(0, ...schema.getPossibleTypes(type).map(weightOf))
+      : (costs.types.get(type.name) ?? (isCompositeType(type) ? 1 : 0));
 
   const root = schema.getRootType(operation.operation);
   if (root == null) return { ...NO_MEASURE };
@@ -144,6 +164,7 @@ export function measureOperation(
     rootFields: rootFields.map(({ name }) => name.value),
     ...countMarks(document),
     isIntrospective,
+    sizeFault,
     sends: isMutation ? countSends(root, rootFields, variables) : 0,
   };
 }
@@ -160,32 +181,10 @@ const NO_MEASURE: Measure = {
   directives: 0,
   isIntrospective: false,
   sends: 0,
+  sizeFault: null,
 };
 
-/** None of a field whose arguments don't fit after all (null for one that has a default): it is refused when it is executed. */
-function argumentsOf(
-  field: GraphQLField<unknown, unknown>,
-  node: FieldNode,
-  variables: Record<string, unknown>,
-): Record<string, unknown> {
-  try {
-    return getArgumentValues(field, node, variables);
-  } catch {
-    return {};
-  }
-}
-
-/** Undefined when no argument says it, and nothing is assumed. */
-function sizeOf({ slicingArguments, assumedSize }: FieldCost, given: Record<string, unknown>): number | undefined {
-  const asked = (slicingArguments ?? []).map((name) => given[name]).filter((value) => typeof value === 'number');
-  return asked.length > 0 ? Math.max(0, ...asked) : assumedSize;
-}
-
-/** A mutation of many answers for each of them. */
-function sizeOfInputs(field: GraphQLField<unknown, unknown>, given: Record<string, unknown>): number | undefined {
-  const lists = field.args.map(({ name }) => given[name]).filter((value) => Array.isArray(value));
-  return lists.length > 0 ? Math.max(...lists.map((list) => list.length)) : undefined;
-}
+const greater = (a = 0, b = 0) => Math.max(a, b);
 
 /** Through fragments; a document that spreads one over and over is cut where it is over every limit. */
 function collectRootFields(
@@ -210,7 +209,7 @@ function countSends(root: GraphQLObjectType, rootFields: FieldNode[], variables:
   const fields = root.getFields();
   return rootFields.reduce((sum, node) => {
     const field = fields[node.name.value];
-    return sum + (field === undefined ? 0 : (sizeOfInputs(field, argumentsOf(field, node, variables)) ?? 1));
+    return sum + (field === undefined ? 0 : (sizeOfInputs(field, argumentsOf(field, node, variables) ?? {}) ?? 1));
   }, 0);
 }
 
