@@ -15,7 +15,7 @@ import { createLogger, type Logger } from '../platform/logger.ts';
 import { readCredential, type Authenticate } from '../platform/credentials.ts';
 import { createAdmission } from '../platform/admission.ts';
 import { createDocumentStore } from '../platform/document-store.ts';
-import { logUnexpectedErrors, maskError } from '../platform/mask-error.ts';
+import { logUnexpectedErrors, maskError, maskWithoutSuggestions } from '../platform/mask-error.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { createRateLimits } from '../platform/rate-limit.ts';
 import { sendProblem, statusOf, type ProblemInput } from '../platform/problem.ts';
@@ -94,11 +94,10 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     });
     const apollo = new ApolloServer<GatewayContext>({
       gateway,
-      formatError: maskError,
+      formatError: config.introspection ? maskError : maskWithoutSuggestions,
       includeStacktraceInErrorResponses: false,
       // Apollo's own choice hangs on NODE_ENV; GraphiQL needs the schema, and whoever asks has a key.
       introspection: config.introspection,
-      hideSchemaDetailsFromClientErrors: !config.introspection,
       parseOptions: { maxTokens: MAX_TOKENS },
       documentStore: createDocumentStore(),
       persistedQueries: config.trustedDocuments.mode === 'enforce' ? false : { ttl: APQ_TTL_S },

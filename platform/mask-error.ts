@@ -35,6 +35,12 @@ export function maskError(formatted: GraphQLFormattedError, error: unknown): Gra
   return { message: UNEXPECTED, path, extensions: { code: 'INTERNAL' } };
 }
 
+/** The same, without the names that graphql-js suggests: of fields, types, arguments, enum values and input fields, in documents and variables. */
+export function maskWithoutSuggestions(formatted: GraphQLFormattedError, error: unknown): GraphQLFormattedError {
+  const masked = maskError(formatted, error);
+  return { ...masked, message: masked.message.replace(/ ?Did you mean [^?]*\?/g, '') };
+}
+
 /** Logs whole what `maskError` hides, with the ids of its request, which `formatError` does not know. */
 export const logUnexpectedErrors = (log: Logger): ApolloServerPlugin<SignedContext> => {
   const tell = (context: SignedContext, error: unknown, path?: GraphQLFormattedError['path']) =>

@@ -243,8 +243,45 @@ describe('by configuration', () => {
     ])
       expect((await ask(at, { query })).status, query).toBe(400);
     expect((await ask(at, { query: '{ __typename }' })).body).toEqual({ data: { __typename: 'Query' } });
-    const typo = await ask(at, { query: '{ user(id: "x") { nam } }' });
-    expect(JSON.stringify(typo.body)).not.toMatch(/Did you mean/);
+  });
+
+  const SEND = 'mutation ($input: SendNotificationInput!) { sendNotification(input: $input) { duplicate } }';
+  const typos: [string, object][] = [
+    ['a field', { query: '{ user(id: "x") { nam } }' }],
+    ['a field of the root', { query: '{ notificatio { id } }' }],
+    ['a type', { query: '{ me { ... on Usr { id } } }' }],
+    [
+      'a type of a variable',
+      { query: 'query ($f: NotificationFilte) { notifications(filter: $f) { pageInfo { endCursor } } }' },
+    ],
+    ['an argument', { query: '{ users(serch: "x") { pageInfo { endCursor } } }' }],
+    ['an argument of a directive', { query: '{ me { id @include(iff: true) } }' }],
+    ['a selection that is missing', { query: '{ me }' }],
+    ['an enum value', { query: '{ notifications(filter: { status: PENDIN }) { pageInfo { endCursor } } }' }],
+    ['an enum value as text', { query: '{ notifications(filter: { status: "PENDIN" }) { pageInfo { endCursor } } }' }],
+    ['an input field', { query: '{ notifications(filter: { statu: PENDING }) { pageInfo { endCursor } } }' }],
+    ['an enum value in a variable', { query: SEND, variables: { input: { notificationType: 'EMAL' } } }],
+    ['an input field in a variable', { query: SEND, variables: { input: { userI: 'x' } } }],
+    [
+      'a variable that is an enum',
+      {
+        query: 'query ($s: NotificationStatus) { notifications(filter: { status: $s }) { pageInfo { endCursor } } }',
+        variables: { s: 'PENDIN' },
+      },
+    ],
+  ];
+
+  test.each([
+    { introspection: true, names: 'suggests names' },
+    { introspection: false, names: 'suggests none' },
+  ])('whoever misspells is told so; with introspection $introspection it $names', async ({ introspection }) => {
+    const at = await start({ introspection });
+    for (const [what, body] of typos) {
+      const { status, body: answer } = await ask(at, body);
+      expect(status, what).toBe(400);
+      expect(answer.errors[0].message, what).toMatch(/./);
+      expect(/Did you mean/.test(JSON.stringify(answer)), what).toBe(introspection);
+    }
   });
 
   const QUERY = 'query Mine { me { id } }';
