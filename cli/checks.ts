@@ -1,6 +1,7 @@
 import { topologyNames } from '../contracts/topology.ts';
 import { readConfig as readGateway } from '../gateway/config.ts';
 import { ConfigError, type Env } from '../platform/env.ts';
+import { toRing } from '../platform/secret-ring.ts';
 import { readConfig as readNotification } from '../subgraphs/notification/config.ts';
 import { readConfig as readTemplate } from '../subgraphs/template/config.ts';
 import { readConfig as readUser } from '../subgraphs/user/config.ts';
@@ -26,8 +27,12 @@ export function createChecks(env: Env): Check[] {
     service('template service', env['TEMPLATE_URL'] ?? 'http://127.0.0.1:8002'),
     service('notification service', env['NOTIFICATION_URL'] ?? 'http://127.0.0.1:8003'),
     service('gateway', gatewayOf(env)),
-    ...of(env['ADMIN_API_KEY'], 'ADMIN_API_KEY at the gateway', (key) => checkAdminKey(gatewayOf(env), key)),
-    ...of(env['WORKER_API_KEY'], 'WORKER_API_KEY at the gateway', (key) => checkWorkerKey(gatewayOf(env), key)),
+    ...of(env['ADMIN_API_KEY'], 'ADMIN_API_KEY at the gateway', (keys) =>
+      checkAdminKey(gatewayOf(env), toRing(keys)[0].secret),
+    ),
+    ...of(env['WORKER_API_KEY'], 'WORKER_API_KEY at the gateway', (keys) =>
+      checkWorkerKey(gatewayOf(env), toRing(keys)[0].secret),
+    ),
     { name: 'PUBLIC_URL', run: () => checkPublicUrl(env['PUBLIC_URL'] ?? 'http://127.0.0.1:8000') },
     ...providers('email', env),
     ...providers('push', env),

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { supergraphVariables, toSupergraph } from '../contracts/supergraph.ts';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
-import { count, logLevel, parseEnv, port, secret, url, type Env } from '../platform/env.ts';
+import { count, logLevel, parseEnv, port, secret, secretRing, url, type Env } from '../platform/env.ts';
 
 /** The environment of `npm start`. Every part has a port of its own, so that a second Herald can run beside the first. */
 export const readConfig = (env: Env = process.env) => {
@@ -19,7 +19,7 @@ export const readConfig = (env: Env = process.env) => {
       MAILBOX_PORT: port(8025),
       POSTGRES_PORT: port(54320),
       DATA_DIR: z.string().default('.data'),
-      ADMIN_API_KEY: secret("the admin's key").optional(),
+      ADMIN_API_KEY: secretRing("the admin's key").optional(),
       PUBLIC_URL: url('http', 'https').optional(),
       ...webhookKeyVariables(secret),
       ...supergraphVariables,

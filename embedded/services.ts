@@ -4,6 +4,7 @@ import { startGateway } from '../gateway/server.ts';
 import { createEmbeddedBroker } from '../platform/broker/embedded.ts';
 import { createEmbeddedCache } from '../platform/cache/embedded.ts';
 import { Started, untilAborted } from '../platform/lifecycle.ts';
+import { toRing } from '../platform/secret-ring.ts';
 import type { Logger } from '../platform/logger.ts';
 import { startNotification } from '../subgraphs/notification/start.ts';
 import { startTemplate } from '../subgraphs/template/start.ts';
@@ -201,7 +202,7 @@ export async function startServices(
     ),
   );
   const demo = await untilAborted(
-    seed({ dataDir, userUrl: at(user.port), templateUrl: at(template.port), apiKey: adminApiKey }),
+    seed({ dataDir, userUrl: at(user.port), templateUrl: at(template.port), apiKey: toRing(adminApiKey)[0].secret }),
     signal,
   );
   const gateway = gatewayParts.add(

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { startAll, Started, stopWithin, untilAborted } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
+import { toRing } from '../platform/secret-ring.ts';
 import { migrate } from '../prisma/migrate.ts';
 import type { EmbeddedConfig } from './config.ts';
 import { ensureDatabase, startPostgres, type Postgres } from './postgres.ts';
@@ -80,7 +81,7 @@ export const startEmbedded = (
       createLog,
       signal,
     });
-    return { ...services, adminApiKey, databaseUrlOf };
+    return { ...services, adminApiKey: toRing(adminApiKey)[0].secret, databaseUrlOf };
   });
 
 async function prepareDatabases(postgres: Postgres): Promise<void> {

@@ -10,8 +10,8 @@ export const createAuth = (config: GatewayConfig, users: ServiceClient): Authent
   const verify = createTokenVerifier(config.jwtKeys);
   return createAuthenticator(
     [
-      { key: config.adminApiKey, viewer: ADMIN },
-      { key: config.workerApiKey, viewer: REPORTER },
+      { keys: config.adminApiKey, viewer: ADMIN },
+      { keys: config.workerApiKey, viewer: REPORTER },
     ],
     {
       findKey: createRemoteKeyLookup(users, GATEWAY_SERVICE, toClientViewer),

@@ -43,8 +43,8 @@ export const readConfig = (env: Env = process.env) => {
       USER_SECRET: secretRing('what the user service expects requests to be signed with'),
       TEMPLATE_SECRET: secretRing('what the template service expects requests to be signed with'),
       NOTIFICATION_SECRET: secretRing('what the notification service expects requests to be signed with'),
-      ADMIN_API_KEY: secret("the admin's key"),
-      WORKER_API_KEY: secret("the workers' key"),
+      ADMIN_API_KEY: secretRing("the admin's key"),
+      WORKER_API_KEY: secretRing("the workers' key"),
       ...webhookKeyVariables(secret),
       JWT_KEYS: keyRing.describe(
         'what access tokens are signed with: the same as the user service has, id:secret, several parted by commas',

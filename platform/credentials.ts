@@ -1,10 +1,11 @@
 import { timingSafeEqual } from 'node:crypto';
 import { digestOfKey, looksLikeApiKey } from './api-key.ts';
+import { toRing } from './secret-ring.ts';
 import { looksLikeToken } from './tokens.ts';
 import type { Viewer } from './trust.ts';
 
-/** A credential known to this process, and who it stands for. */
-export type LocalKey = { key: string; viewer: Viewer };
+/** Credentials known to this process, a ring of them (secret-ring.ts), and who they stand for. */
+export type LocalKeys = { keys: string; viewer: Viewer };
 
 type FindViewer = (credential: string) => Promise<Viewer | null>;
 
@@ -15,18 +16,20 @@ type FindViewer = (credential: string) => Promise<Viewer | null>;
  * @param others.verifyToken says whose access token it is
  */
 export const createAuthenticator = (
-  keys: LocalKey[],
+  known: LocalKeys[],
   {
     findKey = async () => null,
     verifyToken = async () => null,
   }: { findKey?: FindViewer; verifyToken?: FindViewer } = {},
 ) => {
-  const digests = keys.map(({ key, viewer }) => ({ digest: digestOfKey(key), viewer }));
+  const digests = known.flatMap(({ keys, viewer }) =>
+    toRing(keys).map(({ secret }) => ({ digest: digestOfKey(secret), viewer })),
+  );
   return async (headers: Record<string, string | string[] | undefined>): Promise<Viewer | null> => {
     const credential = readCredential(headers);
     if (credential === null) return null;
     const digest = digestOfKey(credential);
-    const key = digests.find((known) => timingSafeEqual(known.digest, digest));
+    const key = digests.find((one) => timingSafeEqual(one.digest, digest));
     if (key !== undefined) return key.viewer;
     if (looksLikeApiKey(credential)) return findKey(credential);
     return looksLikeToken(credential) ? verifyToken(credential) : null;

@@ -66,7 +66,10 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
   const common = {
     host,
     logLevel: 'debug' as const,
-    adminApiKey: secrets.admin,
+    // Read anew by each start: a story may have changed it.
+    get adminApiKey() {
+      return secrets.admin;
+    },
     amqpUrl: rest.amqpUrl,
     redisUrl: rest.redisUrl,
     amqpPrefix: rest.prefix,

@@ -225,7 +225,7 @@ describe('npm start', { timeout: 90_000 }, () => {
       { GATEWAY_PORT: 'abc', LOG_LEVEL: 'loud', ADMIN_API_KEY: 'short' },
       [
         /^herald: GATEWAY_PORT is wrong: must be/,
-        /^herald: ADMIN_API_KEY is wrong: must have at least 16 characters$/,
+        /^herald: ADMIN_API_KEY is wrong: must have at least 16 characters; several parted by commas, the newest first$/,
         /^herald: LOG_LEVEL is wrong: must be trace, debug, info, warn, error, fatal or silent$/,
       ],
     ],

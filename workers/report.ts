@@ -13,6 +13,7 @@ import {
 import type { NotificationType } from '../contracts/jobs.ts';
 import { createBatcher } from '../platform/batch.ts';
 import type { Logger } from '../platform/logger.ts';
+import { toRing } from '../platform/secret-ring.ts';
 import type { Claim, Claims, KeptOutcome } from './claims.ts';
 import type { Outcome } from './deliver.ts';
 
@@ -30,12 +31,14 @@ const STOPPING_REPORT_FOR_MS = 500;
 export function createReporter(options: {
   type: NotificationType;
   gatewayUrl: string;
+  /** A ring of them; the first is shown. */
   apiKey: string;
   claims: Claims;
   log: Logger;
   signal: AbortSignal;
 }) {
   const { log, signal } = options;
+  const [key] = toRing(options.apiKey);
   const url = `${options.gatewayUrl}/api/v1/${options.type}/status/`;
   const dispatcher = new Agent({ connections: 8, pipelining: 1, keepAliveTimeout: 10_000, connectTimeout: 1_000 });
   const hurry = new AbortController();
@@ -48,7 +51,7 @@ export function createReporter(options: {
       const response = await request(url, {
         method: 'POST',
         dispatcher,
-        headers: { 'content-type': 'application/json', authorization: `Bearer ${options.apiKey}` },
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${key.secret}` },
         body: JSON.stringify(reports),
         signal: signal.aborted
           ? AbortSignal.timeout(STOPPING_REPORT_FOR_MS)

@@ -1,16 +1,6 @@
 import { z } from 'zod';
 import { rateLimitVariables, toRates } from '../../platform/admission.ts';
-import {
-  logLevel,
-  parseEnv,
-  port,
-  secret,
-  secretRing,
-  serviceUrl,
-  trustedProxies,
-  url,
-  type Env,
-} from '../../platform/env.ts';
+import { logLevel, parseEnv, port, secretRing, serviceUrl, trustedProxies, url, type Env } from '../../platform/env.ts';
 
 /** The template service's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -24,7 +14,7 @@ export const readConfig = (env: Env = process.env) => {
       TEMPLATE_SECRET: secretRing('what callers of this service sign with'),
       USER_URL: serviceUrl('http://127.0.0.1:8001'),
       USER_SECRET: secretRing('what the user service expects requests to be signed with'),
-      ADMIN_API_KEY: secret("the admin's key"),
+      ADMIN_API_KEY: secretRing("the admin's key"),
       REDIS_URL: url('redis', 'rediss').describe('where rates are counted, redis://host:6379'),
       CACHE_PREFIX: z.string().default(''),
       TRUSTED_PROXIES: trustedProxies,

@@ -50,7 +50,7 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
       checks: { postgres: () => pool.query('SELECT 1') },
       rest: {
         routes: createRoutes(),
-        authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }], {
+        authenticate: createAuthenticator([{ keys: config.adminApiKey, viewer: ADMIN }], {
           findKey: createRemoteKeyLookup(users, TEMPLATE_SERVICE, toClientViewer),
         }),
         admission: createAdmission(limits, config.rates),

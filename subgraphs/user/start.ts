@@ -68,7 +68,7 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
       checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },
       rest: {
         routes: createRoutes(),
-        authenticate: createAuthenticator([{ key: config.adminApiKey, viewer: ADMIN }], {
+        authenticate: createAuthenticator([{ keys: config.adminApiKey, viewer: ADMIN }], {
           findKey: createKeyLookup((digests) => Promise.all(digests.map(toViewer))),
           verifyToken: async (token) => {
             const valid = await verify(token);
