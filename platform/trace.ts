@@ -1,17 +1,27 @@
 import { randomBytes } from 'node:crypto';
 
-/** W3C Trace Context: version, trace id, id of the caller's span, flags. */
-const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+/** W3C Trace Context: version, trace id, id of the caller's span, flags; versions to come may have more behind them. */
+const TRACEPARENT = /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+/** The only flag that a version which we don't know has for sure. */
+const SAMPLED = 0x01;
 const MAX_TRACESTATE = 512;
 
 export type Trace = { traceparent: string; tracestate?: string };
 
-/** The trace that a request belongs to; a new one when it brings none, or one that is not valid. */
+/** The trace that a request belongs to, in version 00; a new one when it brings none, or one that is not valid. */
 export function readTrace(headers: Record<string, string | string[] | undefined>): Trace {
-  const { traceparent, tracestate } = headers;
-  if (typeof traceparent !== 'string' || !TRACEPARENT.test(traceparent)) return { traceparent: newTraceparent() };
+  const { traceparent: given, tracestate } = headers;
+  const traceparent = typeof given === 'string' ? parseTraceparent(given) : null;
+  if (traceparent === null) return { traceparent: newTraceparent() };
   const isKept = typeof tracestate === 'string' && tracestate.length > 0 && tracestate.length <= MAX_TRACESTATE;
   return { traceparent, ...(isKept && { tracestate }) };
+}
+
+function parseTraceparent(given: string): string | null {
+  const [, version, traceId, parentId, flags = '', rest] = TRACEPARENT.exec(given) ?? [];
+  if (version === undefined || (version === '00' && rest !== undefined)) return null;
+  const known = version === '00' ? flags : (Number.parseInt(flags, 16) & SAMPLED).toString(16).padStart(2, '0');
+  return `00-${traceId}-${parentId}-${known}`;
 }
 
 /** The id that all of a trace's log lines share. */
