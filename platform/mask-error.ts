@@ -22,6 +22,9 @@ const DOCUMENT_FAULTS = new Set([
   'PERSISTED_QUERY_NOT_SUPPORTED',
 ]);
 
+/** Every code that a GraphQL error may have. */
+export const ERROR_CODES: readonly string[] = [...Object.keys(STATUS_OF), ...DOCUMENT_FAULTS, 'INTERNAL'];
+
 /** Apollo's `formatError`: errors made on purpose pass with their code; anything else is shown as an unexpected one. */
 export function maskError(formatted: GraphQLFormattedError, error: unknown): GraphQLFormattedError {
   const code = String(formatted.extensions?.['code']);

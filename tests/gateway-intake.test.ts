@@ -8,7 +8,7 @@ const workerApiKey = 'the-key-of-the-workers';
 
 let gateway: Awaited<ReturnType<typeof startGateway>>;
 beforeAll(async () => {
-  // Nobody listens there: what the gateway lets in is answered with "the … service is away".
+  // Nobody listens there: what the gateway lets in is answered with "a service … is away".
   const service = { url: `http://127.0.0.1:${await freePort()}`, secret: '0123456789abcdef' };
   gateway = await startGateway(
     {
@@ -67,5 +67,5 @@ test('and tells GraphQL clients so in their own way', async () => {
 test('a worker still gets its outcomes through', async () => {
   const report = [{ notification_id: 'n', status: 'delivered' }];
   const { body } = await post('/api/v1/email/status/', workerApiKey, report);
-  expect(body.detail).toBe('the notification service is away');
+  expect(body.detail).toBe('a service that this needs is away');
 });

@@ -47,7 +47,7 @@ export const createDataSource = (
         return ask();
       });
     } catch (error) {
-      const refusal = toRefusal(name, error, isMutation);
+      const refusal = toRefusal(error, isMutation);
       if (refusal === null) throw error;
       if (!(error instanceof CircuitOpen)) {
         log.error({ err: error, service: name, ...toLogIds(context) }, 'a subgraph did not answer');
@@ -78,20 +78,21 @@ const MUTATION = /^\s*mutation\b/;
 const isWorthAnother = (error: unknown, isMutation: boolean) =>
   error instanceof ServiceUnavailable && (error.how === 'refused' || (error.how === 'lost' && !isMutation));
 
-function toRefusal(name: string, error: unknown, isMutation: boolean): Refusal | null {
-  if (error instanceof CircuitOpen) return unavailable(`the ${name} service is away`, error.retryAfterSeconds);
+/** Which service it is, the log says; which part of the answer is missing, the error's path. */
+function toRefusal(error: unknown, isMutation: boolean): Refusal | null {
+  if (error instanceof CircuitOpen) return unavailable(AWAY, error.retryAfterSeconds);
   if (!(error instanceof ServiceUnavailable)) return null;
   if (error.how === 'too_large')
-    return refuse('PAYLOAD_TOO_LARGE', `there is too much here to ask the ${name} service at once: take smaller pages`);
-  if (error.how === 'refused' || (error.how === 'lost' && !isMutation))
-    return unavailable(`the ${name} service is away`, RETRY_AFTER_SECONDS);
+    return refuse('PAYLOAD_TOO_LARGE', 'there is too much here to ask for at once: take smaller pages');
+  if (error.how === 'refused' || (error.how === 'lost' && !isMutation)) return unavailable(AWAY, RETRY_AFTER_SECONDS);
   const what = error.how === 'timeout' ? 'did not answer in time' : 'went away before it answered';
   const advice = isMutation ? '; it may have been done: look, or repeat it with the same requestId' : '';
   return error.how === 'timeout'
-    ? { ...refuse('TIMEOUT', `the ${name} service ${what}${advice}`), retryAfterSeconds: RETRY_AFTER_SECONDS }
-    : unavailable(`the ${name} service ${what}${advice}`, RETRY_AFTER_SECONDS);
+    ? { ...refuse('TIMEOUT', `a service that this needs ${what}${advice}`), retryAfterSeconds: RETRY_AFTER_SECONDS }
+    : unavailable(`a service that this needs ${what}${advice}`, RETRY_AFTER_SECONDS);
 }
 
+const AWAY = 'a service that this needs is away';
 const RETRY_AFTER_SECONDS = 2;
 const RETRY_DELAY_MS = 40;
 const MIN_LEFT_MS = 100;

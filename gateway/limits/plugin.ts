@@ -1,5 +1,5 @@
 import type { ApolloServerPlugin } from '@apollo/server';
-import { getVariableValues } from 'graphql';
+import { getVariableValues, GraphQLError } from 'graphql';
 import type { Admission } from '../../platform/admission.ts';
 import { refuseTooDeep } from '../../platform/json-depth.ts';
 import { refuse, STATUS_OF, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
@@ -25,7 +25,14 @@ export const limitOperations = (
   requestDidStart: async () => ({
     didResolveOperation: async ({ operation, document, schema, request, contextValue, response }) => {
       const { variables = {} } = request;
-      if (operation === undefined) return;
+      // The gateway would meet an error of its own.
+      if (operation === undefined) {
+        response.http.status = 400;
+        throw new GraphQLError(
+          'operationName must name one of the operations of the document: it may be left out where there is only one',
+          { extensions: { code: 'OPERATION_RESOLUTION_FAILURE' } },
+        );
+      }
       const refuseWith = (refusal: Refusal | null) => {
         if (refusal === null) return;
         response.http.status = STATUS_OF[refusal.code];

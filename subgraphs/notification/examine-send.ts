@@ -49,8 +49,8 @@ export async function examineSend<Found extends Recipient>(
 ): Promise<Examined<Found> | Sent | Refusal> {
   // Asked together: a new send needs all three, and a known one must neither wait for nor fail with a service that is away.
   const asked = Promise.all([
-    orRefusal(findRecipient({ key: send.userId, ...asking }), 'user'),
-    orRefusal(findPublished({ key: send.templateCode, ...asking }), 'template'),
+    orRefusal(findRecipient({ key: send.userId, ...asking })),
+    orRefusal(findPublished({ key: send.templateCode, ...asking })),
   ]);
   asked.catch(() => {});
   const known = await store.findKey({ clientId, requestId: send.requestId });
@@ -118,11 +118,11 @@ function render<Found extends Recipient>(
   return 'kind' in message ? message : { kind: 'rendered', recipient, template, locale: content.locale, message };
 }
 
-const orRefusal = <T>(asked: Promise<T>, service: string): Promise<T | Refusal> =>
+const orRefusal = <T>(asked: Promise<T>): Promise<T | Refusal> =>
   asked.catch((error: unknown) => {
     if (error instanceof ServiceUnavailable)
       return unavailable(
-        `the ${service} service is away; nothing was stored, repeat with the same requestId`,
+        'a service that this needs is away; nothing was stored, repeat with the same requestId',
         RETRY_AFTER_SECONDS,
       );
     throw error;

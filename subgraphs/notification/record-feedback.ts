@@ -187,7 +187,8 @@ async function findUnsubscribable(
     );
     return new Set(templates.flatMap(({ key, template }) => (template?.unsubscribable ? [key] : [])));
   } catch (error) {
-    if (error instanceof ServiceUnavailable) return unavailable('the template service is away', RETRY_AFTER_SECONDS);
+    if (error instanceof ServiceUnavailable)
+      return unavailable('a service that this needs is away', RETRY_AFTER_SECONDS);
     throw error;
   }
 }
