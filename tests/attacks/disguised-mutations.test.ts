@@ -131,7 +131,7 @@ describe('where only known documents are taken, a known mutation', () => {
   test('by GET, whole or by its hash, changes nothing; nor does an unknown one beside it', async () => {
     const id = await givenUser(herald);
     await expectRefused(['GET', inUrl({ query: DELETE_USER, variables: { id } })], 405);
-    await expectRefused(['GET', inUrl({ variables: { id }, ...byHash })], 400);
+    await expectRefused(['GET', inUrl({ variables: { id }, ...byHash })], 405);
     const unknown = DELETE_USER.replace('Delete', 'Other');
     await expectRefused(['POST', '/graphql', { query: unknown, variables: { id }, ...byHash }], 400);
     await expectRefused(

@@ -87,7 +87,12 @@ function post([first]: Way, body: string): Promise<RestAnswer> {
 
 function postSigned(subgraph: 'user' | 'template' | 'notification', body: string): Promise<RestAnswer> {
   const context = { viewer: ADMIN, requestId: 'story' };
-  const headers = signRequest({ method: 'POST', path: '/graphql', body }, context, 'gateway', herald.secrets[subgraph]);
+  const headers = signRequest(
+    { method: 'POST', path: '/graphql', body },
+    context,
+    { caller: 'gateway', callee: subgraph },
+    herald.secrets[subgraph],
+  );
   return herald.rest('POST', `${herald.urlOf(subgraph)}/graphql`, body, headers);
 }
 

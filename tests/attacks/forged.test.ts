@@ -357,7 +357,12 @@ describe('a credential that is good for little', () => {
   });
 
   const signed = (body: string, secret: string) =>
-    signRequest({ method: 'POST', path: '/graphql', body }, { viewer: ADMIN, requestId: 'forged' }, 'gateway', secret);
+    signRequest(
+      { method: 'POST', path: '/graphql', body },
+      { viewer: ADMIN, requestId: 'forged' },
+      { caller: 'gateway', callee: 'notification' },
+      secret,
+    );
 });
 
 describe.each(['user', 'template', 'notification'] as const)('at the port of the %s subgraph', (part) => {
@@ -367,7 +372,12 @@ describe.each(['user', 'template', 'notification'] as const)('at the port of the
   const body = JSON.stringify({ query: '{ __typename }' });
   const sign = () => {
     const request = { method: 'POST', path: '/graphql', body };
-    return signRequest(request, { viewer: ADMIN, requestId: 'story' }, 'gateway', herald.secrets[part]);
+    return signRequest(
+      request,
+      { viewer: ADMIN, requestId: 'story' },
+      { caller: 'gateway', callee: part },
+      herald.secrets[part],
+    );
   };
   const ask = async (method: Method, path: string, headers: Headers) =>
     (await herald.rest(method, `${herald.urlOf(part)}${path}`, body, { authorization: undefined, ...headers })).status;
