@@ -132,7 +132,9 @@ test('clients read in the schema what a field requires', async () => {
   const fields = (body.data as { __type: { fields: { name: string; description: string }[] } }).__type.fields;
   const descriptionOf = (name: string) => fields.find((field) => field.name === name)?.description;
   expect(descriptionOf('notifications')).toMatch(/Needs the scope notifications:read\.$/);
-  expect(descriptionOf('explainSend')).toMatch(/Needs the scopes notifications:send and users:read\.$/);
+  expect(descriptionOf('explainSend')).toMatch(
+    /Needs the scopes notifications:send and users:read\. Costs as much as 200 objects\.$/,
+  );
   expect(descriptionOf('me')).not.toMatch(/Needs/);
 });
 
