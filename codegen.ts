@@ -43,6 +43,8 @@ const mappers: Record<string, Record<string, string>> = {
     User: '../notification-list.ts#UserReference',
     Template: '../notification-list.ts#TemplateReference',
     SendExplanation: '../explain-send.ts#Explanation',
+    NotificationStatusEvent: 'StatusEventInput',
+    RawStatusEvent: '../../../contracts/events.ts#StatusEvent',
     SendRefusal: '../../../platform/refusal.ts#Refusal',
     NotificationStatsBucket: '../find-stats.ts#StatsRow',
   },

@@ -65,7 +65,11 @@ export const REPORTER = { kind: 'worker', id: 'worker', scopes: ['status:report'
 export const USER_SERVICE = { kind: 'service', id: 'user', scopes: ['notifications:erase'] } as const;
 
 /** The gateway, when it passes on what providers and recipients tell it at its open doors, and asks whose a key is. */
-export const GATEWAY_SERVICE = { kind: 'service', id: 'gateway', scopes: ['feedback:report', 'keys:verify'] } as const;
+export const GATEWAY_SERVICE = {
+  kind: 'service',
+  id: 'gateway',
+  scopes: ['feedback:report', 'keys:verify', 'notifications:read'],
+} as const;
 
 /** The template service, when it asks whose a key is. */
 export const TEMPLATE_SERVICE = { kind: 'service', id: 'template', scopes: ['keys:verify'] } as const;

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { expect, inject, test } from 'vitest';
 import type { StatusEvent } from '../contracts/events.ts';
 import { ADMIN } from '../contracts/scopes.ts';
-import { createCursors } from '../subgraphs/notification/cursor.ts';
+import { createCursors } from '../platform/feed-cursor.ts';
 import { numberEvents } from '../subgraphs/notification/feed.ts';
 import { applyChanges, changeOf, lockNotifications } from '../subgraphs/notification/outcomes.ts';
 import { readFeed } from '../subgraphs/notification/read-feed.ts';

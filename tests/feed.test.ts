@@ -4,7 +4,7 @@ import { FeedDocument, type FeedFilter, type FeedQuery } from '../client/generat
 import { feedMessageSchema, type FeedMessage } from '../contracts/events.ts';
 import { ADMIN } from '../contracts/scopes.ts';
 import { signRequest } from '../platform/trust.ts';
-import { createCursors } from '../subgraphs/notification/cursor.ts';
+import { createCursors } from '../platform/feed-cursor.ts';
 import { withChannel } from './amqp.ts';
 import { begin, giveBack } from './as-worker.ts';
 import { givenSent, givenTemplate, givenUser } from './given.ts';

@@ -1,9 +1,9 @@
+import type { StatusEvent } from '../../contracts/events.ts';
+import type { Cursors, FeedPlace } from '../../platform/feed-cursor.ts';
 import type { Pool } from '../../platform/postgres.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { faultOfLine, isUuid } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
-import type { StatusEvent } from '../../contracts/events.ts';
-import type { Cursors } from './cursor.ts';
 import { EVENT, toEvent, type EventRow } from './feed.ts';
 
 const MAX_PAGE = 1_000;
@@ -18,27 +18,30 @@ export type FeedPage = { kind: 'page'; epoch: string; events: StatusEvent[]; end
 export async function readFeed(
   pool: Pool,
   cursors: Cursors,
-  { after, filter, first }: { after: string | null; filter: FeedFilter; first: number },
+  { after, ...asked }: { after: string | null; filter: FeedFilter; first: number },
   viewer: Viewer,
 ): Promise<FeedPage | Refusal> {
-  if (first < 1 || first > MAX_PAGE)
-    return refuse('BAD_USER_INPUT', `first must be 1 to ${MAX_PAGE}`, 'first', 'INVALID');
-  for (const field of ['notificationId', 'userId'] as const) {
-    const id = filter[field];
-    if (id !== null && !isUuid(id))
-      return refuse('BAD_USER_INPUT', `filter.${field} must be a UUID`, `filter.${field}`, 'INVALID');
-  }
-  const fault = filter.requestId === null ? null : faultOfLine(filter.requestId, { max: 255 });
-  if (fault !== null) return refuse('BAD_USER_INPUT', `filter.requestId ${fault}`, 'filter.requestId', 'INVALID');
-  const place = after === null ? undefined : cursors.parseCursor(after);
-  if (place === null) return refuse('BAD_USER_INPUT', 'after is no cursor of this feed', 'after', 'INVALID');
+  const place = after === null ? null : cursors.parseCursor(after);
+  if (after !== null && place === null)
+    return refuse('BAD_USER_INPUT', 'after is no cursor of this feed', 'after', 'INVALID');
+  return readFeedFrom(pool, { ...asked, place }, viewer);
+}
+
+/** The same behind a place. */
+export async function readFeedFrom(
+  pool: Pool,
+  { place, filter, first }: { place: FeedPlace | null; filter: FeedFilter; first: number },
+  viewer: Viewer,
+): Promise<FeedPage | Refusal> {
+  const refused = refuseAsked(filter, first);
+  if (refused !== null) return refused;
 
   const { rows } = await pool.query<EventRow & { epoch: string; head: string; oldest: string; seq: string | null }>({
     name: 'read-feed',
     text: READ,
     values: [
       place?.seq ?? null,
-      viewer.kind === 'admin' || viewer.kind === 'user' ? null : viewer.id,
+      seesAll(viewer) || viewer.kind === 'user' ? null : viewer.id,
       filter.notificationId,
       filter.userId,
       filter.requestId,
@@ -50,7 +53,7 @@ export async function readFeed(
   if (state === undefined) throw new Error('the feed has no state row');
   const { epoch } = state;
   const head = Number(state.head);
-  if (place !== undefined && (place.epoch !== epoch || place.seq < Number(state.oldest) - 1 || place.seq > head)) {
+  if (place !== null && (place.epoch !== epoch || place.seq < Number(state.oldest) - 1 || place.seq > head)) {
     return refuse(
       'CURSOR_EXPIRED',
       'after is too old, or from before a restore: read the current state, then follow from now',
@@ -62,10 +65,55 @@ export async function readFeed(
   return { kind: 'page', epoch, events: page, endSeq: hasMore ? (page.at(-1)?.seq ?? head) : head, hasMore };
 }
 
+/**
+ * The state that one notification is in, as an event without a status before, and where the feed ended in the same moment: whoever goes
+ * on live from there, and passes over what is not newer than the event's version, misses and repeats nothing.
+ */
+export async function readCurrentStatus(
+  pool: Pool,
+  filter: Pick<FeedFilter, 'notificationId' | 'requestId'>,
+  viewer: Viewer,
+): Promise<FeedPage | Refusal> {
+  const refused = refuseAsked({ ...filter, userId: null }, 1);
+  if (refused !== null) return refused;
+  const { rows } = await pool.query<EventRow & { epoch: string; head: string; notificationId: string | null }>({
+    name: 'current-status',
+    text: CURRENT,
+    values: [
+      filter.notificationId,
+      filter.requestId,
+      seesAll(viewer) || viewer.kind === 'user' ? null : viewer.id,
+      viewer.kind === 'user' ? viewer.id : null,
+    ],
+  });
+  const [row] = rows;
+  if (row === undefined) throw new Error('the feed has no state row');
+  const { epoch, head } = row;
+  const events = row.notificationId === null ? [] : [toEvent({ ...row, seq: head })];
+  return { kind: 'page', epoch, events, endSeq: Number(head), hasMore: false };
+}
+
+/** The admin's eyes, and the gateway's when it looks for all of its subscribers. */
+const seesAll = ({ kind }: Viewer) => kind === 'admin' || kind === 'service';
+
+function refuseAsked(filter: FeedFilter, first: number): Refusal | null {
+  if (first < 1 || first > MAX_PAGE)
+    return refuse('BAD_USER_INPUT', `first must be 1 to ${MAX_PAGE}`, 'first', 'INVALID');
+  for (const field of ['notificationId', 'userId'] as const) {
+    const id = filter[field];
+    if (id !== null && !isUuid(id))
+      return refuse('BAD_USER_INPUT', `filter.${field} must be a UUID`, `filter.${field}`, 'INVALID');
+  }
+  const fault = filter.requestId === null ? null : faultOfLine(filter.requestId, { max: 255 });
+  return fault === null ? null : refuse('BAD_USER_INPUT', `filter.requestId ${fault}`, 'filter.requestId', 'INVALID');
+}
+
+const STATE = `
+  SELECT epoch, greatest((SELECT max(seq) FROM feed), floor) AS head, coalesce((SELECT min(seq) FROM feed), floor + 1) AS oldest
+  FROM feed_state`;
+
 const READ = `
-  WITH state AS (
-    SELECT epoch, greatest((SELECT max(seq) FROM feed), floor) AS head, coalesce((SELECT min(seq) FROM feed), floor + 1) AS oldest
-    FROM feed_state)
+  WITH state AS (${STATE})
   SELECT state.epoch, state.head, state.oldest, event.*
   FROM state LEFT JOIN LATERAL (
     SELECT ${EVENT} FROM feed
@@ -74,3 +122,14 @@ const READ = `
       AND ($6::uuid IS NULL OR user_id = $6)
     ORDER BY seq LIMIT $7) AS event ON true
   ORDER BY event.seq`;
+
+const CURRENT = `
+  WITH state AS (${STATE})
+  SELECT state.epoch, state.head, n.id AS "notificationId", n.version, n.type, n.user_id AS "userId", n.client_id AS "clientId",
+    n.request_id AS "requestId", n.status, NULL AS "previousStatus", n.reason, n.attempts AS attempt, n.updated_at AS at
+  FROM state LEFT JOIN LATERAL (
+    SELECT * FROM notification
+    WHERE ($1::uuid IS NULL OR id = $1)
+      AND ($2::text IS NULL OR id IN (SELECT notification_id FROM request_key k WHERE k.request_id = $2 AND ($3::text IS NULL OR k.client_id = $3)))
+      AND ($3::text IS NULL OR client_id = $3) AND ($4::uuid IS NULL OR user_id = $4)
+    ORDER BY id DESC LIMIT 1) AS n ON true`;

@@ -20,7 +20,7 @@ import { orThrow, refuse, toGraphQLError, type Refusal } from '../../platform/re
 import { faultOfLine, isUuid, toStorable } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import { cancelNotification } from './cancel-notification.ts';
-import type { Cursors } from './cursor.ts';
+import type { Cursors } from '../../platform/feed-cursor.ts';
 import { discardNotification, discardNotifications } from './discard-notifications.ts';
 import { eraseUser } from './erase-user.ts';
 import { explainSend } from './explain-send.ts';
@@ -32,7 +32,7 @@ import { maySee } from './may-see.ts';
 import type { NotificationLists } from './notification-list.ts';
 import { mayKnowWords, mayLookInside, withoutInside, withoutReason, withoutWords } from './operators-words.ts';
 import type { Peers } from './peers.ts';
-import { readFeed } from './read-feed.ts';
+import { readCurrentStatus, readFeed, readFeedFrom } from './read-feed.ts';
 import { recordFeedback } from './record-feedback.ts';
 import { replayNotification, replayNotifications } from './replay-notifications.ts';
 import { reportStatus, type Report, type ReportDependencies } from './report-status.ts';
@@ -101,18 +101,16 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       explainSend: async (_, { input }, context) => {
         return orThrow(await explainSend(deps, input, context));
       },
+      statusEvents: async (_, { after, filter, first }, { viewer }) =>
+        orThrow(await readFeedFrom(pool, { place: after ?? null, filter: toFeedFilter(filter), first }, viewer)),
+      currentStatus: async (_, filter, { viewer }) => orThrow(await readCurrentStatus(pool, toFeedFilter(filter), viewer)),
+      statusEvent: (_, { event }) => event,
       isUnsubscribeToken: (_, { token }) => {
         return deps.links.parseToken(token) !== null;
       },
       feed: async (_, { after, filter, first }, { viewer }) => {
-        const wanted = {
-          notificationId: filter?.notificationId ?? null,
-          userId: filter?.userId ?? null,
-          requestId: filter?.requestId ?? null,
-        };
-        const page = orThrow(
-          await readFeed(pool, deps.cursors, { after: after ?? null, filter: wanted, first }, viewer),
-        );
+        const asked = { after: after ?? null, filter: toFeedFilter(filter), first };
+        const page = orThrow(await readFeed(pool, deps.cursors, asked, viewer));
         const { epoch } = page;
         return {
           events: page.events.map((event) => ({
@@ -125,6 +123,22 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
           endCursor: deps.cursors.toCursor({ epoch, seq: page.endSeq }),
           hasMore: page.hasMore,
         };
+      },
+    },
+    Subscription: {
+      // Planned and executed by the gateway, which has the events: this service holds no connections of clients.
+      notificationStatusChanged: {
+        subscribe: () => {
+          throw new Error('subscriptions are executed by the gateway');
+        },
+      },
+    },
+    NotificationStatusEvent: {
+      notification: async ({ notificationId }, _, { viewer }) => {
+        const notification = await findVisible(notificationId, viewer);
+        if (notification === null)
+          throw toGraphQLError(refuse('NOT_FOUND', 'the notification is no longer kept', 'notification', 'GONE'));
+        return notification;
       },
     },
     Mutation: {
@@ -278,6 +292,12 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     },
   };
 };
+
+const toFeedFilter = (filter: graph.InputMaybe<graph.FeedFilter> | undefined) => ({
+  notificationId: filter?.notificationId ?? null,
+  userId: filter?.userId ?? null,
+  requestId: filter?.requestId ?? null,
+});
 
 /** A person's words for the timeline. */
 function requireLine(reason: string | null | undefined): void {

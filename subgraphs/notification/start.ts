@@ -8,7 +8,7 @@ import { createPool } from '../../platform/postgres.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
 import { serveSubgraph } from '../serve.ts';
 import type { NotificationConfig } from './config.ts';
-import { createCursors } from './cursor.ts';
+import { createCursors } from '../../platform/feed-cursor.ts';
 import { startFeedNumberer } from './feed.ts';
 import { createCounters } from './counters.ts';
 import { createWhereabouts } from './find-whereabouts.ts';

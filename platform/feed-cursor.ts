@@ -1,6 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { toRing } from '../../platform/secret-ring.ts';
-import { toUuid } from '../../platform/text.ts';
+import { toRing } from './secret-ring.ts';
+import { toUuid } from './text.ts';
 
 /** A place in the feed: everything up to `seq` of this epoch was seen. */
 export type FeedPlace = { epoch: string; seq: number };
