@@ -204,6 +204,9 @@ const ANSWER_MS = 5_000;
 /** A connection that held so long was a good one. */
 const HELD_MS = 10_000;
 const UNAUTHENTICATED_CODES = [4401, 4403];
-/** The protocol's own (graphql-transport-ws), and RFC 6455's: what was said is not understood, and won't be next time. */
-const FATAL_CODES = [1002, 1003, 1007, 1008, 1009, 1010, 4004, 4005, 4400, 4406, 4409, 4429];
+/**
+ * The protocol's own (graphql-transport-ws), and RFC 6455's: what was said is not understood, and won't be next time. Not 4409: Herald
+ * closes with it when events are read too slowly, and the next connection goes on behind the last.
+ */
+const FATAL_CODES = [1002, 1003, 1007, 1008, 1009, 1010, 4004, 4005, 4400, 4406, 4429];
 const REFUSED = 'no valid credential';

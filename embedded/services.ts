@@ -19,6 +19,7 @@ import type { Progress } from './start.ts';
 
 /** All must be gone within 5 s, so a request gets less here than at a gateway of its own. */
 const GATEWAY_GRACE_MS = 2_000;
+const DRAIN_MS = 300;
 
 /**
  * Starts everything but PostgreSQL, in the order of who needs whom: mailbox, broker, cache, services, workers, gateway.
@@ -227,8 +228,9 @@ export async function startServices(
           trustedDocuments: { mode: 'off', path: null },
           requestTimeoutMs: 10_000,
           supergraph: config.supergraph,
+          subscriptions: { maxConnections: 10_000, maxConnectionsPerViewer: 1_000, maxPerConnection: 100 },
         },
-        { log: createLog('gateway'), closeGraceMs: GATEWAY_GRACE_MS },
+        { broker, log: createLog('gateway'), closeGraceMs: GATEWAY_GRACE_MS, drainMs: DRAIN_MS },
       ),
     ),
   );

@@ -8,6 +8,9 @@ import {
 import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ANONYMOUS } from '../contracts/scopes.ts';
+import { toTopology, topologyNames } from '../contracts/topology.ts';
+import type { Broker } from '../platform/broker/broker.ts';
+import { createBroker } from '../platform/broker/create-broker.ts';
 import { deadlineIn } from '../platform/deadline.ts';
 import { createHttpServer, listen, registerHealth, tellProblem } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
@@ -39,6 +42,8 @@ import { limitOperations } from './limits/plugin.ts';
 import { createTrustedDocuments } from './limits/trusted-documents.ts';
 import { MAX_SENDS_BYTES } from './rest/bodies.ts';
 import { routes } from './rest/routes.ts';
+import { createEngine } from './subscriptions/engine.ts';
+import { openSubscriptions } from './subscriptions/open.ts';
 import { registerUnsubscribe } from './unsubscribe/register.ts';
 import { registerWebhooks } from './webhooks/register.ts';
 
@@ -46,9 +51,14 @@ const SUPERGRAPH = new URL('./federation/supergraph.graphql', import.meta.url);
 
 /**
  * Starts the gateway (8000), the only public door: GraphQL, REST and GraphiQL. It starts with every subgraph down.
+ * @param overrides.broker shared with others in this process, and theirs to stop
+ * @param overrides.drainMs over which subscribers are told to go, 5 s when left out
  * @param overrides.closeGraceMs what requests in flight get when it stops, a second more than a request may take when left out
  */
-export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; closeGraceMs?: number } = {}) =>
+export const startGateway = (
+  config: GatewayConfig,
+  overrides: { log?: Logger; broker?: Broker | undefined; closeGraceMs?: number; drainMs?: number } = {},
+) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('gateway', config.logLevel);
     const connect = (name: string, service: { url: string; secret: string }): ServiceClient =>
@@ -77,20 +87,38 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
     );
     const admission = createAdmission(limits, config.rates);
 
+    const names = topologyNames(config.amqpPrefix);
+    const broker =
+      overrides.broker ??
+      started.add(
+        'the broker',
+        createBroker(config.amqpUrl, { topology: toTopology(names), queueType: config.queueType, log }),
+      );
+
     disableApolloTelemetry();
+    const dataSources = Object.fromEntries(
+      [...services].map(([name, service]) => [name, createDataSource(name, service, log)]),
+    );
     const gateway = new ApolloGateway({
       supergraphSdl: supergraph.hook,
       buildService: ({ name }) => {
-        const service = services.get(name);
-        if (service === undefined) throw new Error(`the supergraph names a subgraph that has no address: ${name}`);
-        return createDataSource(name, service, log);
+        const source = dataSources[name];
+        if (source === undefined) throw new Error(`the supergraph names a subgraph that has no address: ${name}`);
+        return source;
       },
       experimental_approximateQueryPlanStoreMiB: PLAN_STORE_MIB,
       logger: log.child({ part: 'federation' }, { level: 'warn' }),
     });
     let costs = NO_COSTS;
-    gateway.onSchemaLoadOrUpdate(({ coreSupergraphSdl }) => {
-      costs = readCosts(coreSupergraphSdl);
+    const engine = createEngine({
+      services: dataSources,
+      maxCost: config.maxQueryCost,
+      introspection: config.introspection,
+      log,
+    });
+    gateway.onSchemaLoadOrUpdate((schemas) => {
+      costs = readCosts(schemas.coreSupergraphSdl);
+      engine.load(schemas);
     });
     const apollo = new ApolloServer<GatewayContext>({
       gateway,
@@ -192,7 +220,22 @@ export const startGateway = (config: GatewayConfig, overrides: { log?: Logger; c
       },
     });
 
+    const subscriptions = started.add(
+      'the subscriptions',
+      await openSubscriptions(app, config, {
+        broker,
+        names,
+        notification: services.get('notification') ?? clients.notification,
+        engine,
+        authenticate,
+        admission,
+        trusted,
+        metrics,
+        log,
+      }),
+    );
     started.onStop('the server', () => app.close());
+    started.onStop('the subscribers', () => subscriptions.drain(overrides.drainMs ?? DRAIN_MS));
     const port = await listen(app, config.host, config.port);
     log.info({ port }, 'the gateway is up');
     return { port, refuseNew };
@@ -245,6 +288,8 @@ function addRequestId(payload: unknown, request: FastifyRequest, reply: FastifyR
   const told = errors.map((error) => ({ ...error, extensions: { ...error.extensions, requestId: request.id } }));
   return JSON.stringify({ errors: told, ...rest });
 }
+
+const DRAIN_MS = 5_000;
 
 /** Measured by their JSON; they take several times that. */
 const PLAN_STORE_MIB = 4;

@@ -63,6 +63,11 @@ export function createAdmission(limits: RateLimits, { clientPerMinute, userPerMi
       void reply.headers(rateLimitHeaders(share));
       return share.allowed ? null : refuseRate(share);
     },
+    /** Counts what comes otherwise than as a request: a connection, or a message of one. */
+    async count(viewer: Viewer | null, address: string): Promise<Refusal | null> {
+      const share = await take(viewer, address, 1);
+      return share === null || share.allowed ? null : refuseRate(share);
+    },
     /** Counts what a request holds beyond one thing, once it is known. */
     async charge(viewer: Viewer, points: number): Promise<Refusal | null> {
       const share = points > 0 ? await take(viewer, '', points) : null;

@@ -60,6 +60,7 @@ test.each([
   ['is cut', (socket: WebSocket) => socket.terminate()],
   ['is closed because the server goes away', (socket: WebSocket) => socket.close(1001)],
   ['is closed in peace', (socket: WebSocket) => socket.close(1000)],
+  ['is closed because we read too slowly', (socket: WebSocket) => socket.close(4409, 'slow #4')],
   ['is closed because the token ran out', (socket: WebSocket) => socket.close(4403, 'expired')],
 ])('a connection that %s in the middle is made again, and no event is missing or comes twice', async (_, cut) => {
   const seen: unknown[] = [];

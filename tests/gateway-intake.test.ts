@@ -1,11 +1,18 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { toTopology, topologyNames } from '../contracts/topology.ts';
 import { startGateway } from '../gateway/server.ts';
+import { createEmbeddedBroker } from '../platform/broker/embedded.ts';
 import { freePort } from './private-process.ts';
 import { createTestLogger } from './test-log.ts';
 
 const adminApiKey = 'the-key-of-the-admin';
 const workerApiKey = 'the-key-of-the-workers';
 
+const broker = createEmbeddedBroker({
+  topology: toTopology(topologyNames('')),
+  queueType: 'classic',
+  log: createTestLogger('broker'),
+});
 let gateway: Awaited<ReturnType<typeof startGateway>>;
 beforeAll(async () => {
   // Nobody listens there: what the gateway lets in is answered with "a service … is away".
@@ -28,14 +35,21 @@ beforeAll(async () => {
       webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null },
       rates: { clientPerMinute: 0, userPerMinute: 0, addressPerMinute: 0 },
       redisUrl: '',
+      amqpUrl: '',
+      amqpPrefix: '',
+      queueType: 'classic',
+      subscriptions: { maxConnections: 10, maxConnectionsPerViewer: 10, maxPerConnection: 10 },
       cachePrefix: '',
       logLevel: 'info',
     },
-    { log: createTestLogger('gateway') },
+    { broker, log: createTestLogger('gateway') },
   );
   gateway.refuseNew();
 });
-afterAll(() => gateway?.stop());
+afterAll(async () => {
+  await gateway?.stop();
+  await broker.stop();
+});
 
 const post = async (path: string, key: string, body: object) => {
   const response = await fetch(`http://127.0.0.1:${gateway.port}${path}`, {

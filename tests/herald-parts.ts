@@ -3,6 +3,7 @@ import type { NotificationType } from '../contracts/jobs.ts';
 import type { Supergraph } from '../contracts/supergraph.ts';
 import type { WebhookKeys } from '../contracts/webhook-keys.ts';
 import type { TrustedDocumentsConfig } from '../gateway/limits/trusted-documents.ts';
+import type { GatewayConfig } from '../gateway/config.ts';
 import { startGateway } from '../gateway/server.ts';
 import type { Broker } from '../platform/broker/broker.ts';
 import type { Rates } from '../platform/admission.ts';
@@ -41,6 +42,7 @@ export type Overrides = {
   corsOrigins?: string[];
   rates?: Partial<Rates>;
   supergraph?: Supergraph;
+  subscriptions?: Partial<GatewayConfig['subscriptions']>;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
 };
 
@@ -168,8 +170,14 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
           trustedDocuments: overrides.trustedDocuments ?? { mode: 'off', path: null },
           requestTimeoutMs: overrides.requestTimeoutMs ?? 10_000,
           supergraph: overrides.supergraph ?? { path: null, extraSubgraphs: {} },
+          subscriptions: {
+            maxConnections: 10_000,
+            maxConnectionsPerViewer: 1_000,
+            maxPerConnection: 100,
+            ...overrides.subscriptions,
+          },
         },
-        { log: createTestLogger('gateway') },
+        { broker, log: createTestLogger('gateway'), drainMs: 100 },
       ),
     email: (port) =>
       startChannel(port, 'email', overrides.emailProviders ?? ['smtp'], {

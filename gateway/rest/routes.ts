@@ -115,6 +115,18 @@ export const routes: RestRoute[] = [
     }),
   }),
 
+  route<operations.CreateStreamTokenMutation>({
+    method: 'POST',
+    path: '/api/v1/notifications/{notification_id}/stream-token/',
+    summary: "Get a token for a browser's EventSource on this notification's events",
+    operation: operations.CreateStreamTokenDocument.toString(),
+    toVariables: ({ params }) => ({ notificationId: params['notification_id'] }),
+    toAnswer: ({ createStreamToken: { token, expiresAt } }) => ({
+      status: 201,
+      body: { streamToken: token, expiresAt },
+    }),
+  }),
+
   route<operations.ReplayNotificationMutation, { reason?: string }>({
     method: 'POST',
     path: '/api/v1/notifications/{notification_id}/replay/',

@@ -18,6 +18,7 @@ import type { Pool } from '../../platform/postgres.ts';
 import { readAudit } from '../../platform/audit.ts';
 import { orThrow, refuse, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
 import { faultOfLine, isUuid, toStorable } from '../../platform/text.ts';
+import type { StreamTokens } from '../../platform/stream-token.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import { cancelNotification } from './cancel-notification.ts';
 import type { Cursors } from '../../platform/feed-cursor.ts';
@@ -50,6 +51,7 @@ export type ResolverDependencies = {
   lists: NotificationLists;
   peers: Peers;
   cursors: Cursors;
+  streamTokens: Pick<StreamTokens, 'toToken'>;
   links: UnsubscribeLinks;
   reports: ReportDependencies;
   log: Logger;
@@ -103,7 +105,8 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
       statusEvents: async (_, { after, filter, first }, { viewer }) =>
         orThrow(await readFeedFrom(pool, { place: after ?? null, filter: toFeedFilter(filter), first }, viewer)),
-      currentStatus: async (_, filter, { viewer }) => orThrow(await readCurrentStatus(pool, toFeedFilter(filter), viewer)),
+      currentStatus: async (_, filter, { viewer }) =>
+        orThrow(await readCurrentStatus(pool, toFeedFilter(filter), viewer)),
       statusEvent: (_, { event }) => event,
       isUnsubscribeToken: (_, { token }) => {
         return deps.links.parseToken(token) !== null;
@@ -142,6 +145,15 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
     },
     Mutation: {
+      createStreamToken: async (_, { notificationId }, { viewer }) => {
+        const notification = await findVisible(notificationId, viewer);
+        if (notification === null)
+          throw toGraphQLError(
+            refuse('NOT_FOUND', 'notificationId: there is no such notification', 'notificationId', 'NOT_FOUND'),
+          );
+        const expiresAt = new Date(Date.now() + STREAM_TOKEN_MS);
+        return { token: deps.streamTokens.toToken({ viewer, notificationId: notification.id, expiresAt }), expiresAt };
+      },
       sendNotification: async (_, { input }, context) => {
         return orThrow(await sendNotification(deps, input, context));
       },
@@ -292,6 +304,9 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
     },
   };
 };
+
+/** Long enough for a page to open its stream, too short to be of use in somebody's log. */
+const STREAM_TOKEN_MS = 60_000;
 
 const toFeedFilter = (filter: graph.InputMaybe<graph.FeedFilter> | undefined) => ({
   notificationId: filter?.notificationId ?? null,

@@ -9,6 +9,7 @@ import { createServiceClient } from '../../platform/service-client.ts';
 import { serveSubgraph } from '../serve.ts';
 import type { NotificationConfig } from './config.ts';
 import { createCursors } from '../../platform/feed-cursor.ts';
+import { createStreamTokens } from '../../platform/stream-token.ts';
 import { startFeedNumberer } from './feed.ts';
 import { createCounters } from './counters.ts';
 import { createWhereabouts } from './find-whereabouts.ts';
@@ -106,6 +107,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
         lists: createNotificationLists(pool),
         peers: createPeers(users, templates),
         cursors: createCursors(config.secret),
+        streamTokens: createStreamTokens(config.secret),
         links: createUnsubscribeLinks(config.secret, config.publicUrl),
         reports,
         log,

@@ -27,7 +27,7 @@ const TARGETS = {
   user: ['postgres', 'redis'],
   template: ['postgres'],
   notification: ['postgres', 'rabbitmq'],
-  gateway: [],
+  gateway: ['rabbitmq'],
   'email-1': WORKER_TARGETS,
   'email-2': WORKER_TARGETS,
   'push-1': WORKER_TARGETS,

@@ -1,0 +1,83 @@
+import type { FastifyReply } from 'fastify';
+import { setTimeout as wait } from 'node:timers/promises';
+
+/** Server-sent events on one answer (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
+export type EventStream = {
+  /** Resolves when it has left, so a slow reader holds back what it reads; false when nobody reads any more. */
+  send(message: { event?: string; id?: string; data: string }): Promise<boolean>;
+  /** Ends the answer; what was sent still arrives. */
+  end(): void;
+};
+
+/** All answers that stream now. */
+export type EventStreams = {
+  /** @param onClose is called once, when it was ended or its reader has left */
+  open(reply: FastifyReply, onClose: () => void): EventStream;
+  count(): number;
+  /** Ends all within the time, a few at a time. */
+  drain(withinMs: number): Promise<void>;
+  stop(): void;
+};
+
+export function createEventStreams(): EventStreams {
+  const open = new Map<EventStream, (text: string) => void>();
+  // Proxies end what is silent for long; and a reader that is gone is noticed by writing to it.
+  const heartbeat = setInterval(() => {
+    for (const write of open.values()) write(':\n\n');
+  }, HEARTBEAT_MS);
+
+  return {
+    count: () => open.size,
+    open(reply, onClose) {
+      reply.hijack();
+      const { raw } = reply;
+      for (const [name, value] of Object.entries({ ...reply.getHeaders(), ...STREAM_HEADERS }))
+        if (value !== undefined) raw.setHeader(name, value);
+      raw.writeHead(200);
+      const stream: EventStream = {
+        send: ({ event, id, data }) =>
+          new Promise((resolve) => {
+            if (!raw.writable || raw.destroyed) return resolve(false);
+            const text = `${event === undefined ? '' : `event: ${event}\n`}${id === undefined ? '' : `id: ${id}\n`}data: ${data}\n\n`;
+            raw.once('close', giveUp);
+            raw.write(text, (error) => {
+              raw.off('close', giveUp);
+              resolve(!error);
+            });
+            function giveUp() {
+              resolve(false);
+            }
+          }),
+        end: () => void raw.end(),
+      };
+      open.set(stream, (text) => raw.writableLength === 0 && raw.write(text));
+      raw.on('error', () => raw.destroy());
+      raw.once('close', () => {
+        open.delete(stream);
+        onClose();
+      });
+      // Some browsers show the headers only when something follows them.
+      raw.write(':\n\n');
+      return stream;
+    },
+    async drain(withinMs) {
+      const all = [...open.keys()];
+      const batch = Math.max(1, Math.ceil(all.length / DRAIN_STEPS));
+      for (let first = 0; first < all.length; first += batch) {
+        for (const stream of all.slice(first, first + batch)) stream.end();
+        if (first + batch < all.length) await wait((withinMs / DRAIN_STEPS) * (0.5 + Math.random() / 2));
+      }
+    },
+    stop: () => clearInterval(heartbeat),
+  };
+}
+
+const STREAM_HEADERS = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-store',
+  // nginx would hold events back.
+  'x-accel-buffering': 'no',
+};
+
+const HEARTBEAT_MS = 10_000;
+const DRAIN_STEPS = 20;

@@ -1,0 +1,121 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Admission } from '../../platform/admission.ts';
+import { isRefusal, refuse, STATUS_OF, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
+import { toRequestContext } from '../../platform/request-context.ts';
+import type { Logger } from '../../platform/logger.ts';
+import type { SignedContext } from '../../platform/trust.ts';
+import type { TrustedDocuments } from '../limits/trusted-documents.ts';
+import type { Prepared, SubscriptionRequest } from './engine.ts';
+import type { EventStreams } from './event-stream.ts';
+import { faultsOf, type Show } from './faults.ts';
+import type { Session, Sessions } from './sessions.ts';
+import type { Subscription } from './subscribe.ts';
+
+export type GraphqlSseDependencies = {
+  sessions: Sessions;
+  admission: Pick<Admission, 'admit'>;
+  trusted: TrustedDocuments;
+  streams: EventStreams;
+  maxStreams: number;
+  prepare: (request: SubscriptionRequest) => Prepared;
+  subscribe: (prepared: Prepared, context: SignedContext) => Promise<Subscription | { errors: readonly unknown[] }>;
+  show: Show;
+  onEnd: (reason: string) => void;
+  log: Logger;
+};
+
+/**
+ * GraphQL over server-sent events, each subscription an answer of its own ("distinct connections mode",
+ * https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md).
+ */
+export function registerGraphqlSse(app: FastifyInstance, path: string, deps: GraphqlSseDependencies): void {
+  const sessions = new WeakMap<FastifyRequest, { session: Session; end: AbortController }>();
+  app.route({
+    method: ['GET', 'POST'],
+    url: path,
+    onRequest: async (request, reply) => {
+      if (deps.streams.count() >= deps.maxStreams)
+        return refuseHttp(reply, { ...refuse('UNAVAILABLE', 'too many connections'), retryAfterSeconds: 5 });
+      const end = new AbortController();
+      const session = await deps.sessions.open(request.headers, (why) => end.abort(why));
+      const refused = await deps.admission.admit(isRefusal(session) ? null : session.viewer, request, reply);
+      if (isRefusal(session)) return refuseHttp(reply, refused ?? session);
+      if (refused !== null) {
+        session.close();
+        return refuseHttp(reply, refused);
+      }
+      // Whatever becomes of the request.
+      reply.raw.once('close', () => session.close());
+      sessions.set(request, { session, end });
+      return undefined;
+    },
+    handler: async (request, reply) => {
+      const { session, end } = sessions.get(request) as { session: Session; end: AbortController };
+      const accept = request.headers.accept ?? '';
+      if (accept !== '' && !/text\/event-stream|\*\/\*/.test(accept))
+        return refuseHttp(
+          reply,
+          refuse('BAD_USER_INPUT', 'this answers events: send the header accept: text/event-stream'),
+        );
+      const context = toRequestContext(request, session.viewer);
+      const asked = request.method === 'GET' ? readQuery(request.query) : request.body;
+      const subscription = await begin(asked, context);
+
+      const stream = deps.streams.open(reply, () => {
+        if ('next' in subscription) void subscription.return();
+      });
+      const stopped = () => {
+        deps.onEnd(String(end.signal.reason));
+        stream.end();
+      };
+      end.signal.addEventListener('abort', stopped);
+      const next = (result: unknown) => stream.send({ event: 'next', data: JSON.stringify(result) });
+      if ('next' in subscription) {
+        for await (const result of subscription) if (!(await next(result))) break;
+        // It reads too slowly: without a goodbye, so that it comes back, behind the last that it has.
+        if (subscription.end()?.kind === 'slow') return (deps.onEnd('slow'), stream.end());
+      } else await next(subscription);
+      await stream.send({ event: 'complete', data: '' });
+      deps.onEnd('complete');
+      return stream.end();
+    },
+  });
+
+  /** A refusal is told within the stream: a client of this protocol reads it there. */
+  async function begin(asked: unknown, context: SignedContext) {
+    try {
+      if (!isRequest(asked))
+        throw toGraphQLError(refuse('BAD_USER_INPUT', 'the request needs a query', 'query', 'REQUIRED'));
+      const untrusted = deps.trusted.admit(asked);
+      if (untrusted !== null) throw toGraphQLError(untrusted);
+      return await deps.subscribe(deps.prepare(asked), context);
+    } catch (error) {
+      const faults = faultsOf(error);
+      if (faults === null) throw error;
+      return { errors: faults.map((fault) => deps.show(fault, context.requestId)) };
+    }
+  }
+}
+
+function readQuery(query: unknown): unknown {
+  if (typeof query !== 'object' || query === null) return null;
+  const parse = (text: unknown) => {
+    try {
+      return typeof text === 'string' ? (JSON.parse(text) as unknown) : undefined;
+    } catch {
+      throw toGraphQLError(refuse('BAD_USER_INPUT', 'variables is no JSON', 'variables', 'INVALID'));
+    }
+  };
+  const { variables, extensions, ...rest } = query as Record<string, unknown>;
+  return { ...rest, variables: parse(variables), extensions: parse(extensions) };
+}
+
+const isRequest = (value: unknown): value is SubscriptionRequest =>
+  typeof value === 'object' && value !== null && 'query' in value && typeof value.query === 'string';
+
+function refuseHttp(reply: FastifyReply, { code, message, retryAfterSeconds }: Refusal) {
+  if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
+  if (code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer');
+  const extensions = { code, retryAfterSeconds, requestId: reply.request.id };
+  return reply.code(STATUS_OF[code]).send({ errors: [{ message, extensions }] });
+}
