@@ -39,6 +39,7 @@ export function renderWelcome({
 Herald is ready (${seconds.toFixed(1)} s)
 
   GraphQL, and GraphiQL in a browser   ${url}/graphql#key=${encodeURIComponent(adminApiKey)}
+  Statuses, as they change             ${url}/live#key=${encodeURIComponent(adminApiKey)}
   REST                                 ${url}/api/v1/notifications/
   Mailbox                              ${mailboxUrl}
   Admin API key                        ${adminApiKey}

@@ -35,6 +35,7 @@ import { createDataSource, type GatewayContext } from './federation/data-source.
 import { createFederationGauges } from './federation/metrics.ts';
 import { openSupergraphFile } from './federation/supergraph-file.ts';
 import { isGraphiqlRequest, registerGraphiqlFiles, sendGraphiql } from './graphiql/serve.ts';
+import { registerLivePage } from './live/serve.ts';
 import { isOpenOperation } from './open-operations.ts';
 import { MAX_TOKENS } from './limits/check-operation.ts';
 import { NO_COSTS, readCosts } from './limits/costs.ts';
@@ -166,6 +167,7 @@ export const startGateway = (
     createFederationGauges(metrics, services, supergraph);
     registerMetrics(app, metrics);
     registerGraphiqlFiles(app);
+    await registerLivePage(app);
 
     const trusted = await createTrustedDocuments(config.trustedDocuments, log);
     const viewers = new WeakMap<FastifyRequest, Viewer>();

@@ -102,11 +102,11 @@ export async function startHerald({
       /** Starts a part, on the port that it had or that was kept for it. */
       startPart,
       stopPart,
-      /** Starts one more of a part beside the first. @returns its URL */
+      /** Starts one more of a part beside the first. */
       async addInstance(part: Part) {
         const { port, stop } = await start[part](0);
         others.push({ stop });
-        return { url: `http://127.0.0.1:${port}` };
+        return { url: `http://127.0.0.1:${port}`, stop };
       },
       /** Resolves when nothing is pending and nothing waits to be published. */
       drained: ({ timeoutMs = 10_000 } = {}) =>

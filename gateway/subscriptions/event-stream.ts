@@ -48,7 +48,12 @@ export function createEventStreams(): EventStreams {
               resolve(false);
             }
           }),
-        end: () => void raw.end(),
+        end() {
+          if (raw.writableEnded || raw.destroyed) return;
+          raw.end();
+          const cut = setTimeout(() => raw.destroy(), GOODBYE_MS);
+          raw.once('close', () => clearTimeout(cut));
+        },
       };
       open.set(stream, (text) => raw.writableLength === 0 && raw.write(text));
       raw.on('error', () => raw.destroy());
@@ -79,5 +84,7 @@ const STREAM_HEADERS = {
   'x-accel-buffering': 'no',
 };
 
+/** What a reader gets to read what was sent. */
+const GOODBYE_MS = 30_000;
 const HEARTBEAT_MS = 10_000;
 const DRAIN_STEPS = 20;

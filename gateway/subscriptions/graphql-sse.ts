@@ -6,10 +6,10 @@ import type { Logger } from '../../platform/logger.ts';
 import type { SignedContext } from '../../platform/trust.ts';
 import type { TrustedDocuments } from '../limits/trusted-documents.ts';
 import type { Prepared, SubscriptionRequest } from './engine.ts';
-import type { EventStreams } from './event-stream.ts';
+import type { EventStream, EventStreams } from './event-stream.ts';
 import { faultsOf, type Show } from './faults.ts';
 import type { Session, Sessions } from './sessions.ts';
-import type { Subscription } from './subscribe.ts';
+import type { OnEnd, Subscribe } from './subscribe.ts';
 
 export type GraphqlSseDependencies = {
   sessions: Sessions;
@@ -18,9 +18,9 @@ export type GraphqlSseDependencies = {
   streams: EventStreams;
   maxStreams: number;
   prepare: (request: SubscriptionRequest) => Prepared;
-  subscribe: (prepared: Prepared, context: SignedContext) => Promise<Subscription | { errors: readonly unknown[] }>;
+  subscribe: Subscribe;
   show: Show;
-  onEnd: (reason: string) => void;
+  countEnd: (reason: string) => void;
   log: Logger;
 };
 
@@ -57,38 +57,40 @@ export function registerGraphqlSse(app: FastifyInstance, path: string, deps: Gra
           reply,
           refuse('BAD_USER_INPUT', 'this answers events: send the header accept: text/event-stream'),
         );
-      const context = toRequestContext(request, session.viewer);
       const asked = request.method === 'GET' ? readQuery(request.query) : request.body;
-      const subscription = await begin(asked, context);
+      let stream: EventStream | undefined = undefined;
+      const subscription = await begin(asked, toRequestContext(request, session.viewer), ({ kind }) => {
+        deps.countEnd(kind);
+        // Without a goodbye, so that it comes back, behind the last that it has.
+        if (kind === 'slow') stream?.end();
+      });
 
-      const stream = deps.streams.open(reply, () => {
+      stream = deps.streams.open(reply, () => {
         if ('next' in subscription) void subscription.return();
       });
-      const stopped = () => {
-        deps.onEnd(String(end.signal.reason));
-        stream.end();
-      };
-      end.signal.addEventListener('abort', stopped);
-      const next = (result: unknown) => stream.send({ event: 'next', data: JSON.stringify(result) });
+      const { send } = stream;
+      const next = (result: unknown) => send({ event: 'next', data: JSON.stringify(result) });
+      end.signal.addEventListener('abort', () => {
+        deps.countEnd(String(end.signal.reason));
+        stream?.end();
+      });
       if ('next' in subscription) {
         for await (const result of subscription) if (!(await next(result))) break;
-        // It reads too slowly: without a goodbye, so that it comes back, behind the last that it has.
-        if (subscription.end()?.kind === 'slow') return (deps.onEnd('slow'), stream.end());
       } else await next(subscription);
-      await stream.send({ event: 'complete', data: '' });
-      deps.onEnd('complete');
-      return stream.end();
+      await send({ event: 'complete', data: '' });
+      stream.end();
+      return reply;
     },
   });
 
   /** A refusal is told within the stream: a client of this protocol reads it there. */
-  async function begin(asked: unknown, context: SignedContext) {
+  async function begin(asked: unknown, context: SignedContext, onEnd: OnEnd) {
     try {
       if (!isRequest(asked))
         throw toGraphQLError(refuse('BAD_USER_INPUT', 'the request needs a query', 'query', 'REQUIRED'));
       const untrusted = deps.trusted.admit(asked);
       if (untrusted !== null) throw toGraphQLError(untrusted);
-      return await deps.subscribe(deps.prepare(asked), context);
+      return await deps.subscribe(deps.prepare(asked), context, onEnd);
     } catch (error) {
       const faults = faultsOf(error);
       if (faults === null) throw error;

@@ -13,10 +13,9 @@ import type { Metrics } from '../../platform/metrics.ts';
 import type { ServiceClient } from '../../platform/service-client.ts';
 import { createStreamTokens } from '../../platform/stream-token.ts';
 import { createTokenVerifier } from '../../platform/tokens.ts';
-import type { SignedContext } from '../../platform/trust.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { TrustedDocuments } from '../limits/trusted-documents.ts';
-import type { Engine, Prepared } from './engine.ts';
+import type { Engine } from './engine.ts';
 import { createEventStreams } from './event-stream.ts';
 import { createExecutions } from './executions.ts';
 import { createShow } from './faults.ts';
@@ -25,7 +24,7 @@ import { registerGraphqlSse } from './graphql-sse.ts';
 import { registerPlainSse } from './plain-sse.ts';
 import { createFeedReader } from './read-feed.ts';
 import { createSessions } from './sessions.ts';
-import { subscribe } from './subscribe.ts';
+import { subscribe, type Subscribe } from './subscribe.ts';
 import { openWebSockets } from './websocket.ts';
 
 /** Opens the doors to live status: one hub and one engine behind WebSockets, GraphQL over SSE and plain SSE. */
@@ -70,10 +69,9 @@ export const openSubscriptions = (
       streams,
       maxStreams: config.subscriptions.maxConnections,
       prepare: engine.prepare,
-      subscribe: (prepared: Prepared, context: SignedContext) =>
-        subscribe({ ...sources, executions, show }, prepared, context),
+      subscribe: ((...asked) => subscribe({ ...sources, executions, show }, ...asked)) satisfies Subscribe,
       show,
-      onEnd: (reason: string) => ended.inc({ reason }),
+      countEnd: (reason: string) => ended.inc({ reason }),
       log,
     };
     registerGraphqlSse(app, '/graphql/stream', common);

@@ -5,7 +5,7 @@ import { sendProblem } from '../../platform/problem.ts';
 import { isRefusal, refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { toRequestContext } from '../../platform/request-context.ts';
 import type { StreamTokens } from '../../platform/stream-token.ts';
-import type { EventStreams } from './event-stream.ts';
+import type { EventStream, EventStreams } from './event-stream.ts';
 import type { Session, SessionEnd, Sessions } from './sessions.ts';
 import { openStatusStream, type StreamSources } from './status-stream.ts';
 
@@ -16,7 +16,7 @@ export type PlainSseDependencies = {
   maxStreams: number;
   sources: StreamSources;
   tokens: Pick<StreamTokens, 'parseToken'>;
-  onEnd: (reason: string) => void;
+  countEnd: (reason: string) => void;
 };
 
 type Query = { stream_token?: string; last_event_id?: string };
@@ -26,7 +26,7 @@ type Query = { stream_token?: string; last_event_id?: string };
  * cursors, so whoever comes back with `Last-Event-ID`, as browsers do by themselves, misses nothing.
  */
 export function registerPlainSse(app: FastifyInstance, deps: PlainSseDependencies): void {
-  const { sessions, admission, streams, maxStreams, sources, tokens, onEnd } = deps;
+  const { sessions, admission, streams, maxStreams, sources, tokens, countEnd } = deps;
 
   const openSession = (
     request: FastifyRequest,
@@ -73,25 +73,30 @@ export function registerPlainSse(app: FastifyInstance, deps: PlainSseDependencie
         notificationId: request.params.id,
         after: typeof after === 'string' && after !== '' ? after : null,
       };
-      const statuses = await openStatusStream(sources, asked, toRequestContext(request, session.viewer));
+      let stream: EventStream | undefined = undefined;
+      const statuses = await openStatusStream(sources, asked, toRequestContext(request, session.viewer), {
+        onEnd({ kind }) {
+          countEnd(kind);
+          // It comes back, behind the last that it has.
+          if (kind === 'slow') stream?.end();
+        },
+      });
       if (isRefusal(statuses)) return fail(inRestWords(statuses));
 
-      const stream = streams.open(reply, () => statuses.leave());
+      stream = streams.open(reply, () => statuses.leave());
       end.signal.addEventListener('abort', () => {
-        onEnd(String(end.signal.reason));
-        stream.end();
+        countEnd(String(end.signal.reason));
+        stream?.end();
       });
       for (let told = await statuses.next(); told !== null; told = await statuses.next()) {
         const data = JSON.stringify(toBody(told.event));
         if (!(await stream.send({ event: 'status', id: told.cursor, data }))) break;
       }
       const ended = statuses.end();
-      statuses.leave();
       if (ended?.kind === 'refused') {
         const { code, message } = ended.refusal;
         await stream.send({ event: 'problem', data: JSON.stringify({ code, detail: message }) });
       }
-      onEnd(ended?.kind ?? 'left');
       stream.end();
       return reply;
     },

@@ -28,10 +28,15 @@ export type StatusStream = {
   next(): Promise<Told | null>;
   /** At once; a `next` that waits resolves. */
   leave(): void;
-  /** What was told last, or where it began. */
-  cursor(): string;
   /** Null while it goes on. */
   end(): StreamEnd | null;
+};
+
+export type StreamListeners = {
+  /** Of an event that will be read soon, as soon as it happens. */
+  onSoon?: (told: Told) => void;
+  /** At once, also while nobody reads; `cursor` is where the reader can go on. */
+  onEnd?: (end: StreamEnd, cursor: string) => void;
 };
 
 export type StreamSources = {
@@ -42,14 +47,13 @@ export type StreamSources = {
 
 /**
  * Begins a stream for somebody who may read notifications.
- * @param onSoon is told of an event that will be read soon, as soon as it happens
  * @returns a refusal when they may not know of what they ask for, or when it can't be known from where to go on
  */
 export async function openStatusStream(
   sources: StreamSources,
   asked: TopicArguments,
   context: SignedContext,
-  onSoon: (told: Told) => void = () => {},
+  listeners: StreamListeners = {},
 ): Promise<StatusStream | Refusal> {
   const { viewer } = context;
   if (!viewer.scopes.includes('notifications:read'))
@@ -62,7 +66,7 @@ export async function openStatusStream(
   const away = await sources.hub.ready();
   if (away !== null) return away;
 
-  const stream = new Stream(sources, topic, context, onSoon);
+  const stream = new Stream(sources, topic, context, listeners);
   const refused = await stream.begin(after).catch(() => AWAY);
   if (refused !== null) {
     stream.leave();
@@ -100,7 +104,7 @@ class Stream implements StatusStream {
   readonly #sources: StreamSources;
   readonly #topic: Topic;
   readonly #context: SignedContext;
-  readonly #onSoon: (told: Told) => void;
+  readonly #listeners: StreamListeners;
   readonly #stopFollowing: () => void;
   /** Events that happened and were not told yet; while what was is still read, only those since the last question for it. */
   #waiting: StatusEvent[] = [];
@@ -119,11 +123,11 @@ class Stream implements StatusStream {
   #wake: (() => void) | null = null;
   #end: StreamEnd | null = null;
 
-  constructor(sources: StreamSources, topic: Topic, context: SignedContext, onSoon: (told: Told) => void) {
+  constructor(sources: StreamSources, topic: Topic, context: SignedContext, listeners: StreamListeners) {
     this.#sources = sources;
     this.#topic = topic;
     this.#context = context;
-    this.#onSoon = onSoon;
+    this.#listeners = listeners;
     const { place, stop } = sources.hub.follow(topic, {
       onEvent: (event) => this.#take(event),
       onExpired: (refusal) => this.#finish({ kind: 'refused', refusal }),
@@ -176,7 +180,7 @@ class Stream implements StatusStream {
     this.#finish({ kind: 'left' });
   }
 
-  cursor(): string {
+  #cursor(): string {
     return this.#sources.cursors.toCursor(this.#place);
   }
 
@@ -224,7 +228,7 @@ class Stream implements StatusStream {
     }
     this.#waiting.push(event);
     if (this.#replay !== null) return;
-    if (behind < SOON) this.#onSoon(this.#toTold(event));
+    if (behind < SOON) this.#listeners.onSoon?.(this.#toTold(event));
     this.#rouse();
   }
 
@@ -248,6 +252,7 @@ class Stream implements StatusStream {
     this.#stopFollowing();
     this.#waiting = [];
     this.#rouse();
+    this.#listeners.onEnd?.(end, this.#cursor());
   }
 
   #rouse(): void {

@@ -3,32 +3,33 @@ import { isRefusal, toGraphQLError } from '../../platform/refusal.ts';
 import type { SignedContext } from '../../platform/trust.ts';
 import type { Prepared } from './engine.ts';
 import type { Executions, Result } from './executions.ts';
-import { openStatusStream, type StreamEnd, type StreamSources } from './status-stream.ts';
+import { openStatusStream, type StreamEnd, type StreamListeners, type StreamSources } from './status-stream.ts';
 
 /** What a client's subscription gives: a result for each event, and how it ended. An iterator that takes `return` while it waits. */
-export type Subscription = AsyncGenerator<Result, void, void> & {
-  cursor(): string;
-  end(): StreamEnd | null;
-};
+export type Subscription = AsyncGenerator<Result, void, void> & { end(): StreamEnd | null };
+
+export type OnEnd = NonNullable<StreamListeners['onEnd']>;
 
 export type SubscriptionDependencies = StreamSources & {
   executions: Executions;
   show: (error: GraphQLError, requestId: string) => GraphQLFormattedError;
 };
 
-/** Begins a subscription. @returns errors alone when it is refused */
+/** Begins a subscription. @param onEnd see StreamListeners @returns errors alone when it is refused */
 export async function subscribe(
   { executions, show, ...sources }: SubscriptionDependencies,
   { topic, selection }: Prepared,
   context: SignedContext,
+  onEnd: OnEnd,
 ): Promise<Subscription | { errors: GraphQLFormattedError[] }> {
   const execution = executions.share(selection, context.viewer);
-  const stream = await openStatusStream(sources, topic, context, (told) => void execution.run(told)).catch(
-    (error: unknown) => {
-      execution.release();
-      throw error;
-    },
-  );
+  const stream = await openStatusStream(sources, topic, context, {
+    onSoon: (told) => void execution.run(told),
+    onEnd,
+  }).catch((error: unknown) => {
+    execution.release();
+    throw error;
+  });
   if (isRefusal(stream)) {
     execution.release();
     return { errors: [show(toGraphQLError(stream), context.requestId)] };
@@ -58,10 +59,12 @@ export async function subscribe(
     },
     return: async () => finish(),
     throw: async () => finish(),
-    cursor: () => stream.cursor(),
     end: () => stream.end(),
     [Symbol.asyncIterator]: () => subscription,
     [Symbol.asyncDispose]: async () => void finish(),
   };
   return subscription;
 }
+
+/** The same with what every transport has in common. */
+export type Subscribe = (prepared: Prepared, context: SignedContext, onEnd: OnEnd) => ReturnType<typeof subscribe>;

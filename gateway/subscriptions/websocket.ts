@@ -17,7 +17,7 @@ import type { Prepared, SubscriptionRequest } from './engine.ts';
 import { faultsOf, type Show } from './faults.ts';
 import { isOriginAllowed } from './origin.ts';
 import { toCredentialHeaders, type Session, type Sessions } from './sessions.ts';
-import type { Subscription } from './subscribe.ts';
+import type { OnEnd, Subscribe } from './subscribe.ts';
 
 export type WebSocketOptions = {
   path: string;
@@ -32,10 +32,10 @@ export type WebSocketDependencies = {
   admission: Pick<Admission, 'count'>;
   trusted: TrustedDocuments;
   prepare: (request: SubscriptionRequest) => Prepared;
-  subscribe: (prepared: Prepared, context: SignedContext) => Promise<Subscription | { errors: readonly unknown[] }>;
+  subscribe: Subscribe;
   show: Show;
   addressOf: (request: IncomingMessage) => string;
-  onEnd: (reason: string) => void;
+  countEnd: (reason: string) => void;
   log: Logger;
 };
 
@@ -62,7 +62,7 @@ type Asked = { prepared: Prepared; extra: Extra };
  * `slow <cursor>`; 1001 Herald stops; 1013 try again later.
  */
 export function openWebSockets(server: Server, options: WebSocketOptions, deps: WebSocketDependencies): WebSockets {
-  const { sessions, admission, trusted, prepare, subscribe, show, addressOf, onEnd, log } = deps;
+  const { sessions, admission, trusted, prepare, subscribe, show, addressOf, countEnd, log } = deps;
   const sockets = new Set<WebSocket>();
   const silent = new WeakSet<WebSocket>();
   let isOpen = true;
@@ -80,7 +80,7 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
       const given = toCredentialHeaders(connectionParams);
       const headers = readCredential(given) === null ? extra.request.headers : given;
       const session = await sessions.open(headers, (why) => {
-        onEnd(why);
+        countEnd(why);
         extra.close(CloseCode.Forbidden, why === 'expired' ? 'the token has run out' : 'the key was revoked');
       });
       const viewer = isRefusal(session) ? null : session.viewer;
@@ -129,29 +129,17 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
         address: addressOf(extra.request),
         trace: readTrace(extra.request.headers),
       };
-      const subscription = await subscribe(prepared, context);
-      if (!('next' in subscription)) return subscription as never;
-      return closingWhenSlow(subscription, extra) as never;
+      const onEnd: OnEnd = ({ kind }, cursor) => {
+        countEnd(kind);
+        // Ends the whole connection, as only that can say why: the client goes on behind the cursor.
+        if (kind === 'slow') extra.close(CloseCode.SubscriberAlreadyExists, `slow ${cursor}`);
+      };
+      return (await subscribe(prepared, context, onEnd)) as never;
     },
     onError: ({ extra }, _id, _payload, errors) => errors.map((error) => show(error, extra.requestId)),
     // Its errors are shown already.
     onNext: (_context, _id, _payload, _args, result) => result,
-    onComplete: () => onEnd('complete'),
   });
-
-  /** Ends the connection, as only that says why: the client goes on behind the cursor. */
-  function closingWhenSlow(subscription: Subscription, extra: Extra): Subscription {
-    const { next } = subscription;
-    subscription.next = async () => {
-      const result = await next();
-      if (result.done === true && subscription.end()?.kind === 'slow') {
-        onEnd('slow');
-        extra.close(CloseCode.SubscriberAlreadyExists, `slow ${subscription.cursor()}`);
-      }
-      return result;
-    };
-    return subscription;
-  }
 
   const onUpgrade = (request: IncomingMessage, raw: Duplex, head: Buffer) => {
     raw.on('error', () => raw.destroy());
@@ -178,9 +166,10 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
         protocol: socket.protocol,
         // Resolves when the message has left: so a slow reader holds back what it reads, and nothing piles up here.
         send: (message) =>
-          new Promise((resolve, reject) => {
-            if (!extra.isOpen()) return resolve();
-            return socket.send(message, (error) => (error ? reject(error) : resolve()));
+          new Promise((resolve) => {
+            // Why it could not be sent is told by the close that follows.
+            if (extra.isOpen()) socket.send(message, () => resolve());
+            else resolve();
           }),
         close: (code, reason) => socket.close(code, reason),
         onMessage: (handle) =>
