@@ -132,9 +132,9 @@ export const startHerald = (say: (line: string) => void) =>
       async kill(name: ProcessName) {
         await running.get(name)?.kill();
       },
+      pidOf: (name: ProcessName): number => running.get(name)?.pid ?? 0,
       signal(name: ProcessName, signal: 'SIGSTOP' | 'SIGCONT') {
-        const pid = running.get(name)?.pid;
-        if (pid !== undefined) process.kill(pid, signal);
+        process.kill(this.pidOf(name), signal);
       },
       /** Stops RabbitMQ, deletes what it has stored, starts it. */
       async wipeRabbitmq() {
