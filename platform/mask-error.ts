@@ -68,7 +68,8 @@ const isRequestFault = (error: unknown): boolean => {
 const pick = (extensions: Record<string, unknown>) =>
   Object.fromEntries(SHOWN.flatMap((name) => (extensions[name] === undefined ? [] : [[name, extensions[name]]])));
 
-const causeOf = (error: unknown) => {
+/** What an error was made of, for the log. */
+export const causeOf = (error: unknown) => {
   const cause = unwrapResolverError(error);
   return cause instanceof GraphQLError ? (cause.originalError ?? cause) : cause;
 };

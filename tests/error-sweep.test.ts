@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CreateApiKeyDocument } from '../client/generated/operations.ts';
 import { ERROR_CODES } from '../platform/mask-error.ts';
-import { createCursors } from '../subgraphs/notification/cursor.ts';
+import { createCursors } from '../platform/feed-cursor.ts';
 import type { Headers, RestAnswer } from './doors.ts';
 import { givenTemplate, givenUser } from './given.ts';
 import { PARTS } from './herald-parts.ts';

@@ -1,5 +1,5 @@
 import type { ApolloServerPlugin } from '@apollo/server';
-import { getVariableValues, GraphQLError } from 'graphql';
+import { getVariableValues, GraphQLError, OperationTypeNode } from 'graphql';
 import type { Admission } from '../../platform/admission.ts';
 import { refuseTooDeep } from '../../platform/json-depth.ts';
 import { refuse, STATUS_OF, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
@@ -40,6 +40,13 @@ export const limitOperations = (
           response.http.headers.set('retry-after', String(refusal.retryAfterSeconds));
         throw toGraphQLError(refusal);
       };
+      if (operation.operation === OperationTypeNode.SUBSCRIPTION)
+        refuseWith(
+          refuse(
+            'BAD_USER_INPUT',
+            'a subscription is not taken here: open a WebSocket (graphql-transport-ws) at this address, or send it to /graphql/stream',
+          ),
+        );
       for (const value of Object.values<unknown>(variables))
         if (typeof value === 'object' && value !== null) refuseWith(refuseTooDeep(value));
       const { coerced, errors } = getVariableValues(schema, operation.variableDefinitions ?? [], variables);

@@ -21,6 +21,8 @@ const manifestSchema = z.object({
 export type TrustedDocuments = {
   /** Looks at a GraphQL request before it is parsed. A request that names a document by its id alone gets the document. */
   admit(request: FastifyRequest): Refusal | null;
+  /** The same for an operation that came otherwise than by POST or GET /graphql. */
+  admitOperation(operation: Operation): Refusal | null;
 };
 
 /**
@@ -31,35 +33,41 @@ export async function createTrustedDocuments(
   { mode, path }: TrustedDocumentsConfig,
   log: Logger,
 ): Promise<TrustedDocuments> {
-  if (mode === 'off') return { admit: () => null };
+  if (mode === 'off') return { admit: () => null, admitOperation: () => null };
   const documents = await readManifest(path);
   const told = new Set<string>();
   log.info({ mode, documents: documents.size }, 'trusted documents are loaded');
 
+  const admitOperation = (operation: Operation): Refusal | null => {
+    const asked = operation.extensions?.persistedQuery?.sha256Hash;
+    if (operation.query === undefined && asked !== undefined) {
+      operation.query = documents.get(asked);
+      // What Apollo would look for in its own store is not there.
+      if (operation.query !== undefined) delete operation.extensions?.persistedQuery;
+    }
+    const id = operation.query === undefined ? asked : digestOf(operation.query);
+    if (id !== undefined && documents.has(id)) return null;
+    if (mode === 'enforce')
+      return refuse('UNTRUSTED_DOCUMENT', 'this document is none of the trusted ones: add it to the manifest');
+    if (id !== undefined && !told.has(id) && told.size < MAX_TOLD) {
+      told.add(id);
+      log.warn({ id, operationName: operation.operationName }, 'a document that is none of the trusted ones');
+    }
+    return null;
+  };
+
   return {
-    admit(incoming) {
-      const request = incoming.method === 'GET' ? readSearch(incoming.url) : incoming.body;
-      if (!isRequest(request)) return null;
-      const asked = request.extensions?.persistedQuery?.sha256Hash;
-      if (request.query === undefined && asked !== undefined) {
-        request.query = documents.get(asked);
-        if (request.query !== undefined) {
-          // What Apollo would look for in its own store is not there.
-          delete request.extensions?.persistedQuery;
-          // Of a GET it reads the address.
-          if (incoming.method === 'GET') incoming.raw.url = toUrl(incoming.url, request.query);
-        }
-      }
-      const id = request.query === undefined ? asked : digestOf(request.query);
-      if (id !== undefined && documents.has(id)) return null;
-      if (mode === 'enforce')
-        return refuse('UNTRUSTED_DOCUMENT', 'this document is none of the trusted ones: add it to the manifest');
-      if (id !== undefined && !told.has(id) && told.size < MAX_TOLD) {
-        told.add(id);
-        log.warn({ id, operationName: request.operationName }, 'a document that is none of the trusted ones');
-      }
-      return null;
+    admit(request) {
+      if (request.method !== 'GET') return isOperation(request.body) ? admitOperation(request.body) : null;
+      const asked = readSearch(request.url);
+      if (!isOperation(asked)) return null;
+      const isById = asked.query === undefined;
+      const refused = admitOperation(asked);
+      // Of a GET Apollo reads the address.
+      if (isById && asked.query !== undefined) request.raw.url = toUrl(request.url, asked.query);
+      return refused;
     },
+    admitOperation,
   };
 }
 
@@ -101,14 +109,16 @@ function parseJson(text: string): unknown {
   }
 }
 
-type GraphQLRequestBody = {
+/** As a client sends it. */
+export type Operation = {
   query?: string | undefined;
-  operationName?: string;
-  extensions?: { persistedQuery?: { sha256Hash?: string } } | null;
+  operationName?: string | null | undefined;
+  variables?: Record<string, unknown> | null | undefined;
+  extensions?: { persistedQuery?: { sha256Hash?: string } } | null | undefined;
 };
 
 /** Whatever else it is, Apollo refuses it. */
-const isRequest = (value: unknown): value is GraphQLRequestBody =>
+export const isOperation = (value: unknown): value is Operation =>
   typeof value === 'object' &&
   value !== null &&
   !Array.isArray(value) &&

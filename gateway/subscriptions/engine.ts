@@ -26,11 +26,13 @@ import {
 import { LRUCache } from 'lru-cache';
 import type { StatusEvent } from '../../contracts/events.ts';
 import { refuse, toGraphQLError } from '../../platform/refusal.ts';
+import { refuseTooDeep } from '../../platform/json-depth.ts';
 import type { Logger } from '../../platform/logger.ts';
 import type { GatewayContext } from '../federation/data-source.ts';
 import { MAX_TOKENS, refuseTooMuch } from '../limits/check-operation.ts';
 import { readCosts, type Costs } from '../limits/costs.ts';
 import { measureOperation } from '../limits/measure-operation.ts';
+import type { Operation } from '../limits/trusted-documents.ts';
 import { ROOT_FIELD, toEventInput, toEventSchema, toRootValue } from './event-schema.ts';
 
 /**
@@ -42,15 +44,9 @@ export type Engine = {
   /** Takes the schema that is served from now on; subscriptions that live go on by new plans. */
   load(schemas: { apiSchema: GraphQLSchema; coreSupergraphSdl: string }): void;
   /** Checks a request by the rules for every operation. @throws GraphQLError, or several as an AggregateError */
-  prepare(request: SubscriptionRequest): Prepared;
+  prepare(request: Operation): Prepared;
   /** What a client gets of an event. Never rejects. */
   execute(selection: Selection, event: StatusEvent, cursor: string, context: GatewayContext): Promise<ExecutionResult>;
-};
-
-export type SubscriptionRequest = {
-  query: string;
-  operationName?: string | null | undefined;
-  variables?: Record<string, unknown> | null | undefined;
 };
 
 /** A request that may be executed: whose events, and what of them. */
@@ -120,10 +116,7 @@ export function createEngine({
     const known = parsed.get(query);
     if (known !== undefined) return known;
     const document = parse(query, { maxTokens: MAX_TOKENS });
-    const made = {
-      document,
-      errors: validate(apiSchema, document, rules).map((error) => (introspection ? error : withoutHints(error))),
-    };
+    const made = { document, errors: validate(apiSchema, document, rules) };
     parsed.set(query, made);
     return made;
   };
@@ -153,6 +146,10 @@ export function createEngine({
 
     prepare({ query, operationName, variables }) {
       const now = current();
+      if (query === undefined)
+        throw toGraphQLError(refuse('BAD_USER_INPUT', 'the request needs a query', 'query', 'REQUIRED'));
+      const tooDeep = refuseTooDeep(variables ?? {});
+      if (tooDeep !== null) throw toGraphQLError(tooDeep);
       const { document, errors } = parseAndValidate(now, query);
       throwAll(errors);
       const operation = findOperation(document, operationName);
@@ -413,10 +410,6 @@ const EVENT_ARGUMENT = (() => {
   if (field?.kind !== Kind.FIELD || variable === undefined) throw new Error('no field');
   return { definition: variable, arguments: field.arguments ?? [] };
 })();
-
-/** graphql-js proposes names that the caller does not know yet. */
-const withoutHints = (error: GraphQLError) =>
-  new GraphQLError(error.message.replace(/ ?Did you mean (.+?)\?$/, ''), { nodes: error.nodes });
 
 function throwAll(errors: readonly GraphQLError[]): void {
   const [first, ...others] = errors;

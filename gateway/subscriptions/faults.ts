@@ -1,15 +1,17 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
-import { createErrorMask } from '../../platform/mask-error.ts';
+import { causeOf, maskError, maskWithoutSuggestions } from '../../platform/mask-error.ts';
 import type { Logger } from '../../platform/logger.ts';
 
 /** An error as a client may see it, with the request to look for in the log. */
 export type Show = (error: GraphQLError, requestId: string) => GraphQLFormattedError;
 
-/** The same mask as over HTTP. */
-export const createShow = (log: Logger): Show => {
-  const mask = createErrorMask(log);
+/** The same mask as over HTTP. @param introspection whether who asks may learn names of the schema */
+export const createShow = (introspection: boolean, log: Logger): Show => {
+  const mask = introspection ? maskError : maskWithoutSuggestions;
   return (error, requestId) => {
     const { extensions, ...shown } = mask(withCode(error), error);
+    if (extensions?.['code'] === 'INTERNAL')
+      log.error({ err: causeOf(error), path: error.path, requestId }, 'unexpected error in a subscription');
     return { ...shown, extensions: { ...extensions, requestId } };
   };
 };

@@ -4,8 +4,8 @@ import { isRefusal, refuse, STATUS_OF, toGraphQLError, type Refusal } from '../.
 import { toRequestContext } from '../../platform/request-context.ts';
 import type { Logger } from '../../platform/logger.ts';
 import type { SignedContext } from '../../platform/trust.ts';
-import type { TrustedDocuments } from '../limits/trusted-documents.ts';
-import type { Prepared, SubscriptionRequest } from './engine.ts';
+import { isOperation, type Operation, type TrustedDocuments } from '../limits/trusted-documents.ts';
+import type { Prepared } from './engine.ts';
 import type { EventStream, EventStreams } from './event-stream.ts';
 import { faultsOf, type Show } from './faults.ts';
 import type { Session, Sessions } from './sessions.ts';
@@ -17,7 +17,7 @@ export type GraphqlSseDependencies = {
   trusted: TrustedDocuments;
   streams: EventStreams;
   maxStreams: number;
-  prepare: (request: SubscriptionRequest) => Prepared;
+  prepare: (request: Operation) => Prepared;
   subscribe: Subscribe;
   show: Show;
   countEnd: (reason: string) => void;
@@ -86,9 +86,9 @@ export function registerGraphqlSse(app: FastifyInstance, path: string, deps: Gra
   /** A refusal is told within the stream: a client of this protocol reads it there. */
   async function begin(asked: unknown, context: SignedContext, onEnd: OnEnd) {
     try {
-      if (!isRequest(asked))
+      if (!isOperation(asked))
         throw toGraphQLError(refuse('BAD_USER_INPUT', 'the request needs a query', 'query', 'REQUIRED'));
-      const untrusted = deps.trusted.admit(asked);
+      const untrusted = deps.trusted.admitOperation(asked);
       if (untrusted !== null) throw toGraphQLError(untrusted);
       return await deps.subscribe(deps.prepare(asked), context, onEnd);
     } catch (error) {
@@ -111,9 +111,6 @@ function readQuery(query: unknown): unknown {
   const { variables, extensions, ...rest } = query as Record<string, unknown>;
   return { ...rest, variables: parse(variables), extensions: parse(extensions) };
 }
-
-const isRequest = (value: unknown): value is SubscriptionRequest =>
-  typeof value === 'object' && value !== null && 'query' in value && typeof value.query === 'string';
 
 function refuseHttp(reply: FastifyReply, { code, message, retryAfterSeconds }: Refusal) {
   if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);

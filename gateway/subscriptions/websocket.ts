@@ -12,8 +12,8 @@ import type { Logger } from '../../platform/logger.ts';
 import { isRefusal, refuse, toGraphQLError, type Refusal } from '../../platform/refusal.ts';
 import { readTrace } from '../../platform/trace.ts';
 import type { SignedContext } from '../../platform/trust.ts';
-import type { TrustedDocuments } from '../limits/trusted-documents.ts';
-import type { Prepared, SubscriptionRequest } from './engine.ts';
+import type { Operation, TrustedDocuments } from '../limits/trusted-documents.ts';
+import type { Prepared } from './engine.ts';
 import { faultsOf, type Show } from './faults.ts';
 import { isOriginAllowed } from './origin.ts';
 import { toCredentialHeaders, type Session, type Sessions } from './sessions.ts';
@@ -31,7 +31,7 @@ export type WebSocketDependencies = {
   sessions: Sessions;
   admission: Pick<Admission, 'count'>;
   trusted: TrustedDocuments;
-  prepare: (request: SubscriptionRequest) => Prepared;
+  prepare: (request: Operation) => Prepared;
   subscribe: Subscribe;
   show: Show;
   addressOf: (request: IncomingMessage) => string;
@@ -107,11 +107,10 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
         const viewer = extra.session?.viewer ?? null;
         const limited = await admission.count(viewer, addressOf(extra.request));
         if (limited !== null) throw toGraphQLError(limited);
-        const request = { ...payload };
-        const untrusted = trusted.admit(request);
+        // The protocol wants a query: an empty one stands for the document that the extensions name.
+        const request: Operation = { ...payload, query: payload.query === '' ? undefined : payload.query };
+        const untrusted = trusted.admitOperation(request);
         if (untrusted !== null) throw toGraphQLError(untrusted);
-        if (typeof request.query !== 'string')
-          throw toGraphQLError(refuse('BAD_USER_INPUT', 'the payload needs a query', 'query', 'REQUIRED'));
         const asked: Asked = { prepared: prepare(request), extra };
         return { ...ANY_SUBSCRIPTION, contextValue: asked };
       } catch (error) {

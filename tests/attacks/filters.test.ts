@@ -15,6 +15,7 @@ import {
   entityNames,
   fieldsOf,
   inputObjectTypes,
+  isIn,
   isInaccessible,
   mutationRoot,
   nameOf,
@@ -23,11 +24,15 @@ import {
   queryRoot,
   shortestWays,
   subgraphOf,
+  subscriptionRoot,
+  type Field,
   type Place,
   type Way,
 } from './supergraph.ts';
 import { lostRows, readTables } from './table-rows.ts';
 import { questionAlong } from './way-query.ts';
+
+type Answer = Omit<RestAnswer, 'headers'>;
 
 const AT_ONCE = 16;
 const LONG = { timeout: 240_000 };
@@ -37,7 +42,7 @@ const LEADS_NOWHERE = ['Query.me'];
 
 /** They say how to tell of what other arguments choose. */
 const CHOOSES_NOTHING =
-  /^Query\.(explainSend\.input\.(requestId|variables|metadata|locale)|previewTemplate\.input\.(locale|userLocale|variables))$/;
+  /^Query\.(explainSend\.input\.(requestId|variables|metadata|locale)|previewTemplate\.input\.(locale|userLocale|variables)|statusEvent\.event\.cursor)$/;
 
 const waysTo = shortestWays(queryRoot, (step) => LEADS_NOWHERE.includes(nameOf(step)) || isInaccessible(step.field));
 const readPlaces = [...waysTo].flatMap(([name, way]) => {
@@ -55,6 +60,7 @@ const restPlaces = [...gatewayRoutes, ...createUserRoutes(), ...createTemplateRo
     })),
   ])
   .map((place) => ({ ...place, name: `${place.path} ${place.parameter}` }));
+const watchPlaces = fieldsOf(subscriptionRoot).flatMap((field) => placesOf([{ owner: subscriptionRoot, field }]));
 const writePlaces = fieldsOf(mutationRoot).flatMap((field) => placesOf([{ owner: mutationRoot, field }]));
 
 let herald: Herald;
@@ -74,7 +80,10 @@ afterAll(() => herald?.stop());
 function ask(way: Way, args: Record<string, unknown>, world: World, levels = 3): Promise<RestAnswer> {
   const argumentsAt = (depth: number) =>
     depth === way.length - 1 ? args : honestArguments(way.slice(0, depth + 1), world);
-  return post(way, JSON.stringify(questionAlong(way, argumentsAt, { levels })));
+  const [first] = way;
+  const asked = first !== undefined && isInaccessible(first.field) ? subgraphOf(first.field) : null;
+  const isLeftOut = (field: Field) => asked !== null && !isIn(asked, field);
+  return post(way, JSON.stringify(questionAlong(way, argumentsAt, { levels, isLeftOut })));
 }
 
 /** What only processes of ours may ask is asked of the subgraph itself. */
@@ -112,6 +121,7 @@ const REFUSALS = [
   'BAD_REQUEST',
   'NOT_FOUND',
   'CONFLICT',
+  'CURSOR_EXPIRED',
   'UNPROCESSABLE',
   'UNAUTHENTICATED',
   'PAYLOAD_TOO_LARGE',
@@ -120,7 +130,7 @@ const REFUSALS = [
 type Fault = { message: string; extensions: { code: string; field?: string } };
 
 /** What is wrong with an answer; null when nothing is. */
-function faultOf({ status, body }: RestAnswer, payload: unknown, argument: string): string | null {
+function faultOf({ status, body }: Answer, payload: unknown, argument: string): string | null {
   if (status >= 500) return `status ${status}`;
   // What was said may be said back.
   const told = JSON.stringify(body).replaceAll(JSON.stringify(payload).slice(1, -1), '');
@@ -144,7 +154,7 @@ const payloads = Object.entries({ ...textPayloads, ...otherPayloads });
 async function attack<Item extends { name: string }>(
   what: string,
   places: readonly Item[],
-  shoot: (place: Item, payload: unknown) => Promise<[RestAnswer, argument: string]>,
+  shoot: (place: Item, payload: unknown) => Promise<[Answer, argument: string]>,
 ): Promise<{ wrong: Record<string, string>; reached: Set<string> }> {
   const reached = new Set<string>();
   const wrong: Record<string, string> = {};
@@ -164,7 +174,7 @@ async function attack<Item extends { name: string }>(
 }
 
 /** Only what a resolver did, or refused, has data or a place in them. */
-const isReached = ({ body: { data, errors = [] } }: RestAnswer) =>
+const isReached = ({ body: { data, errors = [] } }: Answer) =>
   (data !== undefined && data !== null) || (errors as { path?: unknown[] }[]).some(({ path }) => path !== undefined);
 
 /** What GraphQL itself refuses, of everything but texts, is no more than refused. */
@@ -187,7 +197,7 @@ const WAITING =
 
 test('the attacks reach every argument and every field of an input that the graph has', () => {
   const attacked = new Set<unknown>(
-    [...readPlaces, ...writePlaces].flatMap(({ argument, below }) => [argument, ...below]),
+    [...readPlaces, ...writePlaces, ...watchPlaces].flatMap(({ argument, below }) => [argument, ...below]),
   );
   const missed = [
     ...objectTypes.flatMap((owner) =>
@@ -212,7 +222,10 @@ test('every argument that chooses by a text finds what it names, so that finding
   for (const place of choosing) {
     const { way, argument, below } = place;
     const end = below.at(-1) ?? argument;
-    const value = argument.name === 'after' ? await firstCursor(way) : honestValue(place.name, end.type, witness);
+    const value =
+      argument.name === 'after' && below.length === 0
+        ? await firstCursor(way)
+        : honestValue(place.name, end.type, witness);
     const { body } = await ask(way, argumentsWith(place, [value].flat()[0], target), witness);
     if (body.errors !== undefined || marksIn(JSON.stringify(body.data)).length === 0)
       blind.push(`${place.name}: ${shorten(body)}`);
@@ -239,6 +252,48 @@ test('a payload at any argument of a question finds nothing, and no answer tells
   expect(unreached(readPlaces, reached)).toEqual([]);
   expect(await readTables(herald)).toEqual(before);
 });
+
+test('a payload at any argument of a subscription tells of nothing', LONG, async () => {
+  for (const [name, value] of Object.entries({ notificationId: witness.notification, requestId: witness.requestId })) {
+    const { body } = await watch(name, value);
+    expect(marksIn(JSON.stringify(body)), name).not.toEqual([]);
+  }
+  const { wrong } = await attack('arguments of subscriptions', watchPlaces, async ({ argument: { name } }, payload) => [
+    await watch(name, payload),
+    name,
+  ]);
+  expect(wrong).toEqual({});
+});
+
+/** The first that is told within 200 ms: a subscription that is well formed may have nothing to tell. */
+async function watch(argument: string, value: unknown): Promise<Answer> {
+  const type = String(watchPlaces.find((place) => place.argument.name === argument)?.argument.type);
+  const query = `subscription ($${argument}: ${type}) { notificationStatusChanged(${argument}: $${argument}) { cursor notification { id requestId user { name } } } }`;
+  const left = new AbortController();
+  const timer = setTimeout(() => left.abort(), 200);
+  try {
+    const answer = await fetch(`${herald.url}/graphql/stream`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${herald.adminApiKey}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ query, variables: { [argument]: value } }),
+      signal: left.signal,
+    });
+    let text = '';
+    for await (const chunk of (answer.body ?? new ReadableStream()).pipeThrough(new TextDecoderStream())) {
+      text += chunk;
+      const told = /^data: (\{.*)\n\n/m.exec(text)?.[1];
+      if (told !== undefined) return { status: answer.status, body: JSON.parse(told) };
+      if (answer.status !== 200) break;
+    }
+    return { status: answer.status, body: answer.status === 200 ? {} : JSON.parse(text) };
+  } catch (error) {
+    if (left.signal.aborted) return { status: 200, body: {} };
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    left.abort();
+  }
+}
 
 test('a payload at the key by which another subgraph asks finds nothing', LONG, async () => {
   const entities = Object.entries(ENTITIES).map(([name, entity]) => ({ name, ...entity }));

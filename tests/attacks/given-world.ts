@@ -8,6 +8,7 @@ import {
   UpdateUserDocument,
 } from '../../client/generated/operations.ts';
 import { CLIENT_SCOPES } from '../../contracts/scopes.ts';
+import { createCursors } from '../../platform/feed-cursor.ts';
 import { begin } from '../as-worker.ts';
 import { givenTemplate, givenUser, sendBody } from '../given.ts';
 import type { Herald } from '../start.ts';
@@ -107,6 +108,7 @@ export async function givenWorld(herald: Herald, word: string) {
     suppression: suppressions[0],
     unsubscribeToken: String(content?.['message'].unsubscribeUrl).split('/').at(-1) ?? '',
     feedStart,
+    epoch: createCursors(herald.secrets.notification).parseCursor(feedStart)?.epoch,
     /** What shows that an answer tells of it, by what it is of. */
     marks,
   };

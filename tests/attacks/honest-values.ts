@@ -32,6 +32,7 @@ const HONEST: Record<string, Honest> = {
   code: ({ template }) => template,
   'CreateTemplateInput.code': () => `made/${randomUUID()}`,
   digests: ({ digest }) => digest,
+  epoch: ({ epoch }) => epoch,
   email: ({ email }) => email,
   'CreateUserInput.email': () => `${randomUUID()}@example.com`,
   'UpdateUserInput.email': () => `${randomUUID()}@example.com`,
@@ -70,6 +71,7 @@ const HONEST: Record<string, Honest> = {
 /** Given although they may be left out, for without them nothing would be found, or another fault would hide the one at `at`. */
 const COMPANIONS: Record<string, { name: string; unlessAt?: string }> = {
   'Query.feed': { name: 'after' },
+  'Query.statusEvents': { name: 'after' },
   CreateTemplateInput: { name: 'email', unlessAt: 'push' },
   TemplateContentInput: { name: 'email', unlessAt: 'push' },
   SuppressInput: { name: 'userId', unlessAt: 'address' },

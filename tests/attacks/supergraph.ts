@@ -27,6 +27,7 @@ const rootOf = (type: GraphQLObjectType | null | undefined): GraphQLObjectType =
 };
 export const queryRoot = rootOf(supergraph.getQueryType());
 export const mutationRoot = rootOf(supergraph.getMutationType());
+export const subscriptionRoot = rootOf(supergraph.getSubscriptionType());
 
 export type Field = GraphQLField<unknown, unknown>;
 
@@ -40,6 +41,13 @@ function valueOf(directive: DirectiveNode, argument: string): string | undefined
 
 export const isInaccessible = ({ astNode }: { astNode?: ASTNode | null | undefined }) =>
   directivesOf(astNode).some(({ name }) => name.value === 'inaccessible');
+
+/** Whether a subgraph can be asked for a field; one that is in no graph by name is in each that has its type. */
+export function isIn(subgraph: string, { astNode }: Field): boolean {
+  const joins = directivesOf(astNode).filter(({ name }) => name.value === 'join__field');
+  const graphs = joins.map((join) => valueOf(join, 'graph')?.toLowerCase());
+  return graphs.length === 0 || graphs.includes(subgraph);
+}
 
 /** The one that has a field of a root. */
 export function subgraphOf({ astNode }: Field): 'user' | 'template' | 'notification' {
