@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { setTimeout as wait } from 'node:timers/promises';
-import { buildSchema, execute, parse, subscribe } from 'graphql';
+import { buildSchema, execute, subscribe } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { WebSocket, WebSocketServer } from 'ws';
 import { feedMessageSchema, type StatusEvent } from '../contracts/events.ts';
