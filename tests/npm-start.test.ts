@@ -305,6 +305,7 @@ describe('npm start', { timeout: 90_000 }, () => {
       ...Object.fromEntries(secrets.map((name) => [name, `the-${name.toLowerCase()}-of-this-story`])),
       JWT_KEYS: 'story:the-signing-key-of-this-story-has-32-characters',
       REDIS_URL: 'redis://127.0.0.1:1',
+      AMQP_URL: 'amqp://127.0.0.1:1',
     };
     const program = startProgram('npm', ['run', '--silent', 'start:gateway'], {
       cwd: pruned,
