@@ -82,5 +82,6 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const EMAIL = /^([^\s@"(),:;<>[\\\]\p{Cc}]+)@([^\s@/?#:]+)$/u;
 const DOMAIN = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const NOT_A_LOCALE = 'must be a language tag (BCP 47) such as en or de-AT';
-const CONTROL = /\p{Cc}/u;
+/** What no line may hold, U+2028 and U+2029 among them: readers take those for line breaks. */
+export const CONTROL = /[\p{Cc}\u2028\u2029]/u;
 const CONTROL_BUT_SPACE = /[^\P{Cc}\t\n\r]/u;

@@ -48,6 +48,9 @@ export function openDoors({
       return Promise.all(messages.map(({ ID }: Mail) => get(`${mailboxUrl}/api/v1/message/${ID}`)));
     },
 
+    /** One of them as it came over SMTP. */
+    rawMail: async (id: string): Promise<string> => (await fetch(`${mailboxUrl}/api/v1/message/${id}/raw`)).text(),
+
     /** Every push message that the sandbox got, newest first. */
     async pushes(): Promise<Push[]> {
       return (await get(`${mailboxUrl}/api/v1/push?limit=1000`)).messages;

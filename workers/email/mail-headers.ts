@@ -1,3 +1,4 @@
+import { CONTROL } from '../../platform/text.ts';
 import { domainToASCII } from 'node:url';
 import type { EmailMessage } from '../../contracts/message.ts';
 
@@ -35,5 +36,3 @@ export function faultOfHeaders({ to, subject, unsubscribeUrl }: EmailMessage): s
 }
 
 const domainOf = (mailbox: Mailbox) => toAsciiMailbox(mailbox).address.split('@').at(-1) ?? 'localhost';
-
-const CONTROL = /[\p{Cc}\u2028\u2029]/u;
