@@ -155,13 +155,13 @@ test('@herald/client, over a gateway that is started anew: nothing is missing, n
     await herald.stopPart('gateway');
     await herald.startPart('gateway');
     ids.push(await send());
+    await until(() => connections.filter(Boolean).length > round, { timeoutMs: 15_000 });
   }
   await until(() => ids.every((id) => seen.includes(`${id} PENDING`)), { timeoutMs: 15_000 });
   expect(new Set(seen).size).toBe(seen.length);
-  expect(connections.filter(Boolean).length).toBeGreaterThanOrEqual(3);
   ended.abort();
   await reading;
-}, 30_000);
+}, 60_000);
 
 describe('server-sent events', () => {
   /** A stream as text, read until it holds so many messages, or ends. */
