@@ -70,16 +70,9 @@ const apiSchema = composeApiSchema();
 const generates: Outputs = {};
 for (const name of subgraphs) {
   Object.assign(generates, resolverTypes(name));
-  Object.assign(
-    generates,
-    operations(`subgraphs/${name}/rest.graphql`, `subgraphs/${name}/generated/rest.ts`, schemaOf(name)),
-  );
 }
 Object.assign(generates, operations('client/operations/*.graphql', 'client/generated/operations.ts', apiSchema));
-Object.assign(
-  generates,
-  operations('gateway/rest/operations.graphql', 'gateway/rest/generated/operations.ts', apiSchema),
-);
+Object.assign(generates, operations('rest/operations.graphql', 'rest/generated/operations.ts', apiSchema));
 
 export default {
   generates,

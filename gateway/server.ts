@@ -24,9 +24,14 @@ import { createRateLimits } from '../platform/rate-limit.ts';
 import { sendProblem, statusOf, type ProblemInput } from '../platform/problem.ts';
 import type { Refusal } from '../platform/refusal.ts';
 import { toRequestContext } from '../platform/request-context.ts';
+import { registerDocs } from '../platform/rest/docs.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
+import { operationsOf } from '../platform/rest/route.ts';
 import { createServiceClient, ServiceUnavailable, type ServiceClient } from '../platform/service-client.ts';
 import type { SignedContext, Viewer } from '../platform/trust.ts';
+import { documentOf } from '../rest/document.ts';
+import { MAX_SENDS_BYTES } from '../rest/notifications.ts';
+import { routesOf, TAGS } from '../rest/table.ts';
 import { createAuth } from './auth.ts';
 import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
 import { registerCors } from './cors.ts';
@@ -41,8 +46,7 @@ import { MAX_TOKENS } from './limits/check-operation.ts';
 import { NO_COSTS, readCosts } from './limits/costs.ts';
 import { limitOperations } from './limits/plugin.ts';
 import { createTrustedDocuments } from './limits/trusted-documents.ts';
-import { MAX_SENDS_BYTES } from './rest/bodies.ts';
-import { routes } from './rest/routes.ts';
+import { rehearse } from './rehearse.ts';
 import { createEngine } from './subscriptions/engine.ts';
 import { openSubscriptions } from './subscriptions/open.ts';
 import { registerUnsubscribe } from './unsubscribe/register.ts';
@@ -80,7 +84,9 @@ export const startGateway = (
     );
     started.onStop('the circuits', async () => services.forEach((service) => service.stop()));
     const subgraphs = { known: [...services.keys()], needed: Object.keys(clients) };
-    const supergraph = openSupergraphFile(config.supergraph.path ?? SUPERGRAPH, subgraphs, log);
+    const routes = routesOf(TAGS);
+    const fits = (sdl: string) => rehearse(sdl, routes.flatMap(operationsOf));
+    const supergraph = openSupergraphFile(config.supergraph.path ?? SUPERGRAPH, subgraphs, fits, log);
 
     const limits = started.add(
       'the rate limits',
@@ -212,6 +218,7 @@ export const startGateway = (
     });
     await registerWebhooks(app, config.webhookKeys, clients.notification);
     await registerUnsubscribe(app, clients.notification);
+    registerDocs(app, documentOf(TAGS));
     registerRoutes(app, routes, {
       authenticate,
       admission,

@@ -9,6 +9,8 @@ import fastify, {
 import { registerClose } from './http-close.ts';
 import { createMalformedAnswer } from './http-malformed.ts';
 import type { Logger } from './logger.ts';
+import { parseJson } from './parse-json.ts';
+import { isRefusal, type Refusal } from './refusal.ts';
 import { logIdsOf } from './request-context.ts';
 import { ServiceUnavailable } from './service-client.ts';
 import { sendProblem, type ProblemInput } from './problem.ts';
@@ -39,7 +41,7 @@ export function createHttpServer(
     keepAliveTimeout: KEEP_ALIVE_MS,
     trustProxy: options.trustedProxies?.length ? options.trustedProxies : false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
-    genReqId: (request) => readRequestId(request.headers['x-request-id'] ?? request.headers['x-correlation-id']),
+    genReqId: ({ headers }) => readId(headers['x-request-id']) ?? readId(headers['x-correlation-id']) ?? randomUUID(),
     clientErrorHandler: createMalformedAnswer(log, SAFE_HEADERS),
     // A path that can't be decoded reaches no hook and no error handler.
     frameworkErrors: (error, request, reply) => {
@@ -47,9 +49,15 @@ export function createHttpServer(
       void sendProblem(reply, toProblem(error));
     },
   });
-  app.removeContentTypeParser('text/plain');
+  app.removeContentTypeParser(['text/plain', 'application/json']);
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
+    const parsed = parseJson(request.headers, body);
+    if (isRefusal(parsed)) throw new RefusedBody(parsed);
+    return parsed.json;
+  });
   app.addHook('onRequest', async (request, reply) => {
-    void reply.header('x-request-id', request.id).headers(SAFE_HEADERS);
+    const correlationId = readId(request.headers['x-correlation-id']) ?? request.id;
+    void reply.headers({ ...SAFE_HEADERS, 'x-request-id': request.id, 'x-correlation-id': correlationId });
   });
   registerClose(app, options.closeGraceMs ?? CLOSE_GRACE_MS);
   app.setNotFoundHandler((request, reply) =>
@@ -129,8 +137,18 @@ export const SERVICE_AWAY = {
 
 const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;
 
-const readRequestId = (given: string | string[] | undefined): string =>
-  typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
+const readId = (given: string | string[] | undefined): string | null =>
+  typeof given === 'string' && REQUEST_ID.test(given) ? given : null;
+
+/** A body that is not as it should be, on its way from the parser to the answer. */
+class RefusedBody extends Error {
+  override name = 'RefusedBody';
+  readonly refusal: Refusal;
+  constructor(refusal: Refusal) {
+    super(refusal.message);
+    this.refusal = refusal;
+  }
+}
 
 const pathOf = (url: string) => url.split('?', 1)[0] ?? url;
 
@@ -143,11 +161,9 @@ export function tellProblem(error: FastifyError, request: FastifyRequest): Probl
 
 function toProblem(error: FastifyError): ProblemInput {
   if (error instanceof ServiceUnavailable) return SERVICE_AWAY;
+  if (error instanceof RefusedBody)
+    return { code: error.refusal.code, detail: error.message, faults: error.refusal.faults };
   switch (error.code) {
-    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
-      return { code: 'BAD_USER_INPUT', detail: 'the body is empty: send a JSON object' };
-    case 'FST_ERR_CTP_INVALID_JSON_BODY':
-      return { code: 'BAD_USER_INPUT', detail: 'the body is not valid JSON' };
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return { code: 'UNSUPPORTED_MEDIA_TYPE', detail: 'send JSON with the header content-type: application/json' };
     case 'FST_ERR_CTP_BODY_TOO_LARGE':

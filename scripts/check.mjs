@@ -14,6 +14,7 @@ const parts = [
   { name: 'schema lint', command: 'eslint -c schema-lint.config.js "subgraphs/*/schema.graphql"' },
   { name: 'known faults of packages', command: 'node scripts/audit.mjs', told: true },
   { name: 'supergraph', command: 'node gateway/federation/compose.ts --check', mend: 'npm run compose' },
+  { name: 'OpenAPI', command: 'node scripts/openapi.mjs --check', mend: 'npm run openapi' },
 ];
 
 const failed = [];

@@ -33,10 +33,7 @@ const generators = [
       'subgraphs/user/schema.graphql',
       'subgraphs/template/schema.graphql',
       'subgraphs/notification/schema.graphql',
-      'subgraphs/user/rest.graphql',
-      'subgraphs/template/rest.graphql',
-      'subgraphs/notification/rest.graphql',
-      'gateway/rest/operations.graphql',
+      'rest/operations.graphql',
       'client/operations',
       'codegen.ts',
     ],
@@ -50,6 +47,13 @@ const generators = [
     output: 'gateway/graphiql/generated/index.html',
     command: ['node', 'gateway/graphiql/build.ts'],
     mend: 'Mend gateway/graphiql',
+  },
+  {
+    name: 'Swagger UI',
+    inputs: ['scripts/swagger-ui.mjs'],
+    output: 'platform/rest/generated/swagger-ui/swagger-ui-bundle.js',
+    command: ['node', 'scripts/swagger-ui.mjs'],
+    mend: 'Mend scripts/swagger-ui.mjs',
   },
 ];
 

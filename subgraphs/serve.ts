@@ -7,7 +7,7 @@ import { buildSubgraphSchema, type GraphQLResolverMap } from '@apollo/subgraph';
 import { fastifyApolloHandler } from '@as-integrations/fastify';
 import type { FastifyRequest } from 'fastify';
 import { readFile } from 'node:fs/promises';
-import { parse } from 'graphql';
+import { parse, validate, type GraphQLSchema } from 'graphql';
 import type { Admission } from '../platform/admission.ts';
 import type { Authenticate } from '../platform/credentials.ts';
 import { deadlineIn, type Deadline } from '../platform/deadline.ts';
@@ -21,8 +21,11 @@ import type { Logger } from '../platform/logger.ts';
 import { createMetrics, registerMetrics, type Metrics } from '../platform/metrics.ts';
 import { logUnexpectedErrors, maskError } from '../platform/mask-error.ts';
 import { refuse, toGraphQLError } from '../platform/refusal.ts';
+import { registerDocs } from '../platform/rest/docs.ts';
 import { registerRoutes } from '../platform/rest/register.ts';
-import type { RestRoute } from '../platform/rest/route.ts';
+import { operationsOf } from '../platform/rest/route.ts';
+import { documentOf } from '../rest/document.ts';
+import { routesOf, type Tag } from '../rest/table.ts';
 import { sendProblem } from '../platform/problem.ts';
 import { createVerifier, type SignedContext } from '../platform/trust.ts';
 
@@ -47,7 +50,8 @@ export type SubgraphOptions = {
   metrics?: Metrics;
   /** Name → a call that rejects when that dependency is away. */
   checks: Record<string, () => Promise<unknown>>;
-  rest?: { routes: readonly RestRoute[]; authenticate: Authenticate; admission: Admission };
+  /** Which REST paths it serves, and who may ask. */
+  rest?: { tags: readonly Tag[]; authenticate: Authenticate; admission: Admission };
 };
 
 /**
@@ -57,14 +61,13 @@ export type SubgraphOptions = {
 export async function serveSubgraph(options: SubgraphOptions): Promise<Running & { port: number }> {
   const { log } = options;
   const sdl = await readFile(new URL(`./${options.name}/schema.graphql`, import.meta.url), 'utf8');
+  const resolvers = options.resolvers as GraphQLResolverMap;
+  // Whoever lacks the scope acts on nothing, so that is not written down.
+  const schema = enforceScopes(
+    auditMutations(buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers }]), options.pool),
+  );
   const apollo = new ApolloServer<SubgraphContext>({
-    // Whoever lacks the scope acts on nothing, so that is not written down.
-    schema: enforceScopes(
-      auditMutations(
-        buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers: options.resolvers as GraphQLResolverMap }]),
-        options.pool,
-      ),
-    ),
+    schema,
     formatError: maskError,
     documentStore: createDocumentStore(),
     includeStacktraceInErrorResponses: false,
@@ -125,7 +128,10 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   });
 
   if (options.rest !== undefined) {
-    registerRoutes(app, options.rest.routes, {
+    const routes = routesOf(options.rest.tags);
+    requireFit(schema, routes.flatMap(operationsOf));
+    registerDocs(app, documentOf(options.rest.tags));
+    registerRoutes(app, routes, {
       authenticate: options.rest.authenticate,
       admission: options.rest.admission,
       execute: async (query, variables, contextValue) => {
@@ -144,6 +150,15 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
       await apollo.stop();
     },
   };
+}
+
+/** The operations of the REST paths are known at the start: one that does not fit is a fault of ours, and not for a caller to meet. */
+function requireFit(schema: GraphQLSchema, operations: readonly string[]): void {
+  for (const operation of operations) {
+    const [fault] = validate(schema, parse(operation));
+    if (fault !== undefined)
+      throw new Error(`an operation of the REST paths does not fit the schema: ${fault.message}`);
+  }
 }
 
 /** Bulk sends come with up to 1,000 items. */

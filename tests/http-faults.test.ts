@@ -20,7 +20,7 @@ afterAll(() => herald?.stop());
 describe('what is wrong with a request to /graphql is told as GraphQL tells it', () => {
   test.each<[string, string, Record<string, string>, number, string, RegExp]>([
     ['broken JSON', '{"query":', {}, 400, 'BAD_USER_INPUT', /not valid JSON/],
-    ['no body', '', {}, 400, 'BAD_USER_INPUT', /body is empty/],
+    ['no body', '', {}, 400, 'BAD_REQUEST', /body missing/],
     ['too large a body', JSON.stringify({ query: 'x'.repeat(3_000_000) }), {}, 413, 'PAYLOAD_TOO_LARGE', /larger than/],
     ['text', '{ me { id } }', { 'content-type': 'text/plain' }, 415, 'UNSUPPORTED_MEDIA_TYPE', /application\/json/],
     [

@@ -19,10 +19,12 @@ export type SupergraphFile = {
  * served, and the log says why. The file is looked at, not watched: so renames, links and network disks all work.
  * @param subgraphs.known those that have an address; a file that names another one is bad
  * @param subgraphs.needed those that it must name
+ * @param check throws for one that must not be served
  */
 export function openSupergraphFile(
   path: URL | string,
   subgraphs: { known: readonly string[]; needed: readonly string[] },
+  check: (sdl: string) => void,
   log: Logger,
 ): SupergraphFile {
   let served = { sha256: '', loaded_at: '' };
@@ -32,6 +34,7 @@ export function openSupergraphFile(
   const hook: SupergraphSdlHook = async ({ update }) => {
     const supergraphSdl = await readFile(path, 'utf8');
     requireSubgraphs(supergraphSdl, subgraphs);
+    check(supergraphSdl);
     served = { sha256: digestOf(supergraphSdl), loaded_at: new Date().toISOString() };
     seen = await stampOf(path);
 
@@ -51,6 +54,7 @@ export function openSupergraphFile(
         const sha256 = digestOf(sdl);
         if (sha256 !== served.sha256) {
           requireSubgraphs(sdl, subgraphs);
+          check(sdl);
           update(sdl);
           served = { sha256, loaded_at: new Date().toISOString() };
           log.info({ path: String(path), sha256 }, 'a new supergraph is served');

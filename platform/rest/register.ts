@@ -1,13 +1,15 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { createHash } from 'node:crypto';
 import type { GraphQLFormattedError } from 'graphql';
 import type { Admission } from '../admission.ts';
 import { refuseTooDeep } from '../json-depth.ts';
 import { isRefusal, type Fault } from '../refusal.ts';
+import { z } from 'zod';
 import type { SignedContext, Viewer } from '../trust.ts';
 import { toRequestContext } from '../request-context.ts';
 import { sendProblem } from '../problem.ts';
-import type { RestRequest, RestRoute } from './route.ts';
-import { toFaults } from './faults.ts';
+import type { RestAnswer, RestRequest, RestRoute } from './route.ts';
+import { alone, toFaults } from './faults.ts';
 import { toCamelKeys, toSnakeKeys, toSnakePath } from './spelling.ts';
 
 /** Runs one GraphQL operation through the process's own pipeline. */
@@ -91,7 +93,7 @@ async function answer(
   const read = readRequest(route, request);
   if ('faults' in read) return sendProblem(reply, { code: 'BAD_USER_INPUT', detail: read.detail, faults: read.faults });
 
-  const operation = typeof route.operation === 'string' ? route.operation : route.operation(read.request);
+  const operation = typeof route.operation === 'string' ? route.operation : route.operation.choose(read.request);
   const variables = route.toVariables(read.request);
   if (isRefusal(variables)) return sendProblem(reply, toProblem(variables));
 
@@ -102,8 +104,39 @@ async function answer(
 
   const answered = route.toAnswer(data as never, read.request);
   if (isRefusal(answered)) return sendProblem(reply, toProblem(answered));
-  return reply.code(answered.status).send(toSnakeKeys(answered.body));
+  return send(answered, route, request, reply);
 }
+
+/** What is read has an ETag, and is not sent again to whoever has it. */
+function send(
+  { status, body, location, next }: RestAnswer,
+  route: RestRoute,
+  request: FastifyRequest,
+  reply: FastifyReply,
+) {
+  if (location !== undefined) void reply.header('location', location);
+  if (next != null) void reply.header('link', `<${linkTo(next, request.url)}>; rel="next"`);
+  if (body === undefined) return reply.code(status).send();
+  const text = JSON.stringify(toSnakeKeys(body));
+  if (route.method === 'GET') {
+    const etag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 27)}"`;
+    void reply.header('etag', etag).header('cache-control', 'private, no-cache');
+    if (isKnown(etag, request.headers['if-none-match'])) return reply.code(304).send();
+  }
+  return reply.code(status).type('application/json; charset=utf-8').send(text);
+}
+
+/** The same list, behind a cursor. */
+function linkTo(next: string, url: string): string {
+  const [path = '', query] = url.split('?');
+  const parameters = new URLSearchParams(query);
+  parameters.set('after', next);
+  return `${path}?${parameters.toString()}`;
+}
+
+/** RFC 9110, 13.1.2: compared weakly. */
+const isKnown = (etag: string, header: string | undefined): boolean =>
+  header?.trim() === '*' || (header?.split(',') ?? []).some((known) => known.trim().replace(/^W\//, '') === etag);
 
 /** The answer to no operation. */
 const NOTHING = { data: {}, errors: [] };
@@ -119,15 +152,14 @@ function readRequest(route: RestRoute, request: FastifyRequest): Read {
   const faults: Fault[] = [];
   let body: unknown;
   if (route.body !== undefined) {
-    if (typeof request.body !== 'object' || request.body === null) {
-      return { detail: 'the body must be a JSON object', faults: [] };
-    }
-    const tooDeep = refuseTooDeep(request.body);
+    const given: unknown = request.body === undefined ? {} : request.body;
+    if (typeof given !== 'object' || given === null) return { detail: 'the body must be a JSON object', faults: [] };
+    const tooDeep = refuseTooDeep(given);
     if (tooDeep !== null) return { detail: tooDeep.message, faults: tooDeep.faults };
-    const schema = typeof route.body === 'function' ? route.body(request.body) : route.body;
-    const parsed = schema.safeParse(request.body);
+    const schema = route.many && Array.isArray(given) ? toManySchema(route.body, route.many) : route.body;
+    const parsed = schema.safeParse(given);
     if (parsed.success) body = toCamelKeys(parsed.data);
-    else faults.push(...toFaults(parsed.error, request.body));
+    else faults.push(...toFaults(parsed.error, given));
   }
   let query: unknown = request.query;
   if (route.query !== undefined) {
@@ -137,6 +169,14 @@ function readRequest(route: RestRoute, request: FastifyRequest): Read {
   }
   if (faults.length > 0) return { detail: faults.map((fault) => fault.message).join('; '), faults };
   return { request: { params, query: query as Record<string, string>, headers: request.headers, body: body as never } };
+}
+
+function toManySchema(body: z.ZodType, { max, alone: isAlone }: NonNullable<RestRoute['many']>): z.ZodType {
+  const message = `must have 1 to ${max} items`;
+  return z
+    .array(isAlone ? alone(body) : body)
+    .min(1, message)
+    .max(max, message);
 }
 
 /** A refusal, or the same as a GraphQL error's message and extensions. */

@@ -10,7 +10,6 @@ import { createServiceClient } from '../../platform/service-client.ts';
 import { serveSubgraph } from '../serve.ts';
 import type { TemplateConfig } from './config.ts';
 import { createResolvers } from './resolvers.ts';
-import { createRoutes } from './rest.ts';
 import { createStore } from './store.ts';
 
 /** To say whose a key is. */
@@ -49,7 +48,7 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
       log,
       checks: { postgres: () => pool.query('SELECT 1') },
       rest: {
-        routes: createRoutes(),
+        tags: ['Templates'],
         authenticate: createAuthenticator([{ keys: config.adminApiKey, viewer: ADMIN }], {
           findKey: createRemoteKeyLookup(users, TEMPLATE_SERVICE, toClientViewer),
         }),

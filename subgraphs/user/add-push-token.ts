@@ -21,13 +21,11 @@ export async function addPushToken(store: UserStore, userId: string, token: stri
     case 'no user':
       return noSuchUser;
     case 'full':
-      return refuse(
-        'UNPROCESSABLE',
-        `token: the user has ${MAX_TARGETS} devices; remove one first`,
-        'token',
-        'TOO_MANY',
-      );
+      return tooManyDevices('token');
     case 'added':
       return { ...added, kind: 'changed' };
   }
 }
+
+export const tooManyDevices = (field: string) =>
+  refuse('UNPROCESSABLE', `${field}: the user has ${MAX_TARGETS} devices; remove one first`, field, 'TOO_MANY');

@@ -15,7 +15,6 @@ import { createApiKeyStore } from './api-key-store.ts';
 import { createPreferencesCache } from './cache-preferences.ts';
 import type { UserConfig } from './config.ts';
 import { createResolvers } from './resolvers.ts';
-import { createRoutes } from './rest.ts';
 import { createSessions } from './session.ts';
 import { startTellingOthers } from './tell-others.ts';
 import { createStore } from './store.ts';
@@ -67,7 +66,7 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
       log,
       checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },
       rest: {
-        routes: createRoutes(),
+        tags: ['Users'],
         authenticate: createAuthenticator([{ keys: config.adminApiKey, viewer: ADMIN }], {
           findKey: createKeyLookup((digests) => Promise.all(digests.map(toViewer))),
           verifyToken: async (token) => {

@@ -80,20 +80,34 @@ export function createStore(pool: Pool) {
       });
     },
 
-    /** What changes the way to a user raises the version that others know. A new password ends every session. */
-    async updateUser(id: string, fields: UserChange): Promise<UpdatedUser> {
+    /**
+     * What changes the way to a user raises the version that others know. A new password ends every session.
+     * @param most live tokens that a user may have
+     */
+    async updateUser(id: string, { pushToken, ...fields }: UserChange, most: number): Promise<UpdatedUser> {
       try {
         return await prisma.$transaction(async (tx) => {
           const isFound = await change(tx, id, {
             ...fields,
-            ...(fields.email !== undefined && { emailKey: fields.email?.toLowerCase() ?? null, ...contactChange }),
+            ...(fields.email !== undefined && { emailKey: fields.email?.toLowerCase() ?? null }),
+            ...((fields.email !== undefined || pushToken !== undefined) && contactChange),
             ...(fields.emailEnabled !== undefined && { preferencesVersion: { increment: 1 } }),
           });
           if (!isFound) return { kind: 'no user' };
           if (fields.passwordHash !== undefined) await tx.refreshToken.deleteMany({ where: { userId: id } });
+          if (pushToken === null) await tx.pushToken.deleteMany({ where: { userId: id } });
+          if (pushToken != null) {
+            // Whoever comes again with their token has it as the newest.
+            await tx.pushToken.deleteMany({ where: { userId: id, token: pushToken.token } });
+            const living = await tx.pushToken.count({ where: { userId: id, deadAt: null } });
+            if (living >= most) throw new TooManyTokens();
+            await takeFromOthers(tx, id, pushToken.token);
+            await tx.pushToken.create({ data: { id: uuidv7(), userId: id, ...pushToken } });
+          }
           return { kind: 'updated', user: await tx.user.findUniqueOrThrow({ where: { id }, include: withTokens }) };
         });
       } catch (error) {
+        if (error instanceof TooManyTokens) return { kind: 'full' };
         if (error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002') return { kind: 'taken' };
         throw error;
       }
@@ -222,6 +236,9 @@ export function createStore(pool: Pool) {
   };
 }
 
+/** Takes a transaction back. */
+class TooManyTokens extends Error {}
+
 /** What others must learn: `version` is that of the cache entry. */
 export type OutboxRow = { userId: string; kind: string; version: number };
 
@@ -236,9 +253,12 @@ export type UserChange = {
   emailEnabled?: boolean;
   pushEnabled?: boolean;
   passwordHash?: string;
+  /** One more, the newest; null: none at all any more. */
+  pushToken?: NewToken | null;
 };
 
-export type UpdatedUser = { kind: 'updated'; user: UserRow } | { kind: 'no user' } | { kind: 'taken' };
+export type UpdatedUser =
+  { kind: 'updated'; user: UserRow } | { kind: 'no user' } | { kind: 'taken' } | { kind: 'full' };
 
 /** `again`: it was used before; its whole family is gone now. */
 export type UsedToken = { kind: 'used'; user: UserRow; family: string } | { kind: 'unknown' } | { kind: 'again' };

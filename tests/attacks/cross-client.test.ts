@@ -10,10 +10,8 @@ import {
   SuppressDocument,
 } from '../../client/generated/operations.ts';
 import { CLIENT_SCOPES, SCOPES, toUserViewer, type Scope } from '../../contracts/scopes.ts';
-import { routes as gatewayRoutes } from '../../gateway/rest/routes.ts';
 import { scopesOf } from '../../platform/enforce-scopes.ts';
-import { createRoutes as createTemplateRoutes } from '../../subgraphs/template/rest.ts';
-import { createRoutes as createUserRoutes } from '../../subgraphs/user/rest.ts';
+import { routesOf, TAGS } from '../../rest/table.ts';
 import { startHerald, type Herald } from '../start.ts';
 import { until } from '../until.ts';
 import { failAt, givenWorld, sendAs, type World } from './given-world.ts';
@@ -289,9 +287,7 @@ test.each(VIEWERS)('%s is told nothing of it over REST', LONG, async (name) => {
     template_code: template,
     request_id: requestId,
   });
-  const paths = [...gatewayRoutes, ...createUserRoutes(), ...createTemplateRoutes()].filter(
-    ({ method }) => method === 'GET',
-  );
+  const paths = routesOf(TAGS).filter(({ method }) => method === 'GET');
   const urls = [mine, theirs].flatMap((world) =>
     paths.flatMap(({ path, query }) => {
       const values = of(world);
