@@ -15,7 +15,7 @@ const upper = (text: string) => text.toUpperCase();
 
 const emailSchema = z
   .strictObject({
-    subject: fields.line('Liquid; one line.'),
+    subject: fields.text('Liquid; a line break becomes a blank.', { minLength: 1 }),
     html: fields.text('Liquid; what variables hold is escaped.', { minLength: 1 }),
     text: fields.text('Liquid; made from the HTML when there is none.').nullish(),
   })
@@ -23,10 +23,10 @@ const emailSchema = z
 
 const pushSchema = z
   .strictObject({
-    title: fields.line('Liquid; one line.'),
+    title: fields.text('Liquid; a line break becomes a blank.', { minLength: 1 }),
     body: fields.text('Liquid; the message.', { minLength: 1 }),
-    image: fields.text('The URL of a picture.', { format: 'uri' }).nullish(),
-    link: fields.text('The URL that a tap opens.', { format: 'uri' }).nullish(),
+    image: fields.text('The URL of a picture; Liquid.').nullish(),
+    link: fields.text('The URL that a tap opens; Liquid.').nullish(),
     data: fields.json('For the app that receives it.').nullish(),
     ttl_seconds: z.int32().nullish().meta({
       description: 'How long a push service may keep it; at most four weeks.',
