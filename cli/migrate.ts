@@ -1,13 +1,22 @@
 import { renderFatal } from '../platform/lifecycle.ts';
 import { migrate, type DatabaseName } from '../prisma/migrate.ts';
-import { readConfig } from './config.ts';
+import { readMigrateConfig } from './config.ts';
+import { createDatabase, createWorkerLogin } from './databases.ts';
 
-/** `npm run db:migrate`: brings the three databases up to date. Safe to run while services run, and more than once at a time. */
+/**
+ * `npm run db:migrate`: makes the three databases where there are none, brings them up to date, and gives the workers their login. Safe to
+ * run while services run, and more than once at a time.
+ */
 try {
-  for (const [name, databaseUrl] of Object.entries(readConfig()) as [DatabaseName, string][]) {
+  const { databases, workerUrl } = readMigrateConfig();
+  for (const [name, databaseUrl] of Object.entries(databases) as [DatabaseName, string][]) {
+    const isNew = await createDatabase(databaseUrl);
     const applied = await migrate(name, databaseUrl);
-    console.log(`${name}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}`);
+    const made = isNew ? 'created, ' : '';
+    console.log(`${name}: ${applied.length === 0 ? `${made}up to date` : `${made}applied ${applied.join(', ')}`}`);
   }
+  if (workerUrl !== null)
+    console.log(`workers: log in as ${await createWorkerLogin(databases.notification, workerUrl)}`);
 } catch (error) {
   console.error(renderFatal(error));
   process.exitCode = 1;

@@ -19,6 +19,7 @@ import { readCredential, type Authenticate } from '../platform/credentials.ts';
 import { createAdmission } from '../platform/admission.ts';
 import { createDocumentStore } from '../platform/document-store.ts';
 import { logUnexpectedErrors, maskError, maskWithoutSuggestions } from '../platform/mask-error.ts';
+import { measureOperations } from '../platform/graphql-metrics.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { createRateLimits } from '../platform/rate-limit.ts';
 import { sendProblem, statusOf, type ProblemInput } from '../platform/problem.ts';
@@ -127,6 +128,7 @@ export const startGateway = (
       costs = readCosts(schemas.coreSupergraphSdl);
       engine.load(schemas);
     });
+    const metrics = createMetrics('gateway');
     const apollo = new ApolloServer<GatewayContext>({
       gateway,
       formatError: config.introspection ? maskError : maskWithoutSuggestions,
@@ -144,6 +146,7 @@ export const startGateway = (
         ApolloServerPluginInlineTraceDisabled(),
         ApolloServerPluginLandingPageDisabled(),
         tellRequestId,
+        measureOperations(metrics),
         logUnexpectedErrors(log),
         limitOperations(admission, () => costs, config.maxQueryCost),
       ],
@@ -169,7 +172,6 @@ export const startGateway = (
       Object.fromEntries(Object.entries(config.services).map(([name, { url }]) => [name, () => ping(url)])),
       () => ({ supergraph: supergraph.state() }),
     );
-    const metrics = createMetrics('gateway');
     createFederationGauges(metrics, services, supergraph);
     registerMetrics(app, metrics);
     registerGraphiqlFiles(app);

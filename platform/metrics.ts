@@ -1,7 +1,11 @@
 import type { FastifyInstance } from 'fastify';
-import { Gauge, Registry } from 'prom-client';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Gauge, Histogram, Registry } from 'prom-client';
 
 export type Metrics = Registry;
+
+/** Seconds, from what is fast for one hop to what a caller no longer waits for. */
+export const DURATION_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 /**
  * Creates one service's metrics; every sample carries its name. Several live side by side in the embedded process, so they share no
@@ -23,10 +27,42 @@ export function createMetrics(service: string): Metrics {
       this.set(process.memoryUsage.rss());
     },
   });
+  const delay = monitorEventLoopDelay({ resolution: LOOK_EVERY_MS });
+  delay.enable();
+  new Gauge({
+    name: 'herald_event_loop_lag_seconds',
+    help: 'How late the event loop was since the metrics were last read: half of the time, 1 % of it, and at most',
+    labelNames: ['quantile'],
+    registers: [registry],
+    collect() {
+      // Read again at once: nothing new is known.
+      if (delay.count === 0) return;
+      for (const [quantile, nanoseconds] of [
+        ['0.5', delay.percentile(50)],
+        ['0.99', delay.percentile(99)],
+        ['1', delay.max],
+      ] as const)
+        // It measures from one look to the next.
+        this.set({ quantile }, Math.max(0, nanoseconds / 1e9 - LOOK_EVERY_MS / 1_000));
+      delay.reset();
+    },
+  });
   return registry;
 }
 
-/** Serves `GET /metrics` in Prometheus' text format. */
+const LOOK_EVERY_MS = 20;
+
+/** Serves `GET /metrics` in Prometheus' text format, and measures every request to the server, by the path of its route. */
 export function registerMetrics(app: FastifyInstance, metrics: Metrics): void {
+  const durations = new Histogram({
+    name: 'http_request_duration_seconds',
+    help: 'How long requests took until the last byte of their answer; none: no route has that path',
+    labelNames: ['method', 'route', 'status'],
+    buckets: DURATION_BUCKETS,
+    registers: [metrics],
+  });
+  app.addHook('onResponse', async ({ method, routeOptions: { url } }, { statusCode, elapsedTime }) => {
+    durations.observe({ method, route: url ?? 'none', status: statusCode }, elapsedTime / 1_000);
+  });
   app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.metrics()));
 }

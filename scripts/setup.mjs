@@ -49,6 +49,15 @@ const generators = [
     mend: 'Mend gateway/graphiql',
   },
   {
+    name: 'the herald command',
+    inputs: ['scripts/build-command.mjs', 'cli', 'client', 'client/operations', 'platform/env.ts'],
+    output: 'cli/generated/herald.js',
+    // It holds the client's operations, which are generated too.
+    after: 'GraphQL types',
+    command: ['node', 'scripts/build-command.mjs'],
+    mend: 'Mend cli/herald.ts',
+  },
+  {
     name: 'Swagger UI',
     inputs: ['scripts/swagger-ui.mjs'],
     output: 'platform/rest/generated/swagger-ui/swagger-ui-bundle.js',
@@ -119,9 +128,15 @@ async function install() {
   return true;
 }
 
-/** Two at a time: each is one process that is busy for a second or two. */
+/** First what needs nothing that is generated, then the rest. */
 async function generate(stale) {
-  const queue = [...stale];
+  await generateAll(stale.filter((step) => !step.after));
+  await generateAll(stale.filter((step) => step.after));
+}
+
+/** Two at a time: each is one process that is busy for a second or two. */
+async function generateAll(steps) {
+  const queue = [...steps];
   const worker = async () => {
     for (let step = queue.shift(); step; step = queue.shift()) {
       const stamp = stampOf(step);
@@ -193,6 +208,7 @@ function filesIn(folder) {
     ? readdirSync(folder)
         .sort()
         .map((name) => `${folder}/${name}`)
+        .filter((path) => statSync(path).isFile())
     : [];
 }
 

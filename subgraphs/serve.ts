@@ -18,6 +18,7 @@ import type { Pool } from '../platform/postgres.ts';
 import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
+import { measureOperations } from '../platform/graphql-metrics.ts';
 import { createMetrics, registerMetrics, type Metrics } from '../platform/metrics.ts';
 import { logUnexpectedErrors, maskError } from '../platform/mask-error.ts';
 import { refuse, toGraphQLError } from '../platform/refusal.ts';
@@ -66,6 +67,7 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   const schema = enforceScopes(
     auditMutations(buildSubgraphSchema([{ typeDefs: parse(sdl), resolvers }]), options.pool),
   );
+  const metrics = options.metrics ?? createMetrics(options.name);
   const apollo = new ApolloServer<SubgraphContext>({
     schema,
     formatError: maskError,
@@ -81,13 +83,14 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
       ApolloServerPluginInlineTraceDisabled(),
       ApolloServerPluginLandingPageDisabled(),
       logUnexpectedErrors(log),
+      measureOperations(metrics),
     ],
   });
   await apollo.start();
 
   const app = createHttpServer(log, { trustedProxies: options.trustedProxies ?? [] });
   registerHealth(app, options.checks);
-  registerMetrics(app, options.metrics ?? createMetrics(options.name));
+  registerMetrics(app, metrics);
 
   await app.register(async (signed) => {
     const verify = createVerifier(options.name, options.secret);

@@ -37,16 +37,27 @@ export function startProcess(
   };
 }
 
-/** A TCP port of 127.0.0.1 that nobody listens on. */
+/**
+ * A TCP port of 127.0.0.1 that nobody listens on. It is below those that the system gives to whoever asks for any (Linux: from 32768, macOS and
+ * Windows: from 49152), or another test would have got it before it is used.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no TCP address');
-  return address.port;
+  for (;;) {
+    const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    const server = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
+
+const LOWEST = 20_000;
+const HIGHEST = 32_000;
 
 /** Lets this process end although the child still runs; its end breaks the pipe at file descriptor 3. */
 export function holdPipe(child: ChildProcess): void {

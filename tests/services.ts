@@ -1,4 +1,5 @@
 import { findChromium } from './chromium.ts';
+import { findBinary } from './find-binary.ts';
 import { canInstall, installPackages } from './install-services.ts';
 import { findRabbitmq, startPrivateRabbitmq } from './private-rabbitmq.ts';
 import { findRedis, startPrivateRedis } from './private-redis.ts';
@@ -29,6 +30,8 @@ const PROGRAMS: Record<string, () => string | null> = {
   'rabbitmq-server': findRabbitmq,
   'redis-server': findRedis,
   chromium: findChromium,
+  // For promtool, which judges the alerts.
+  prometheus: () => findBinary('promtool'),
 };
 
 /**

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseJob, type NotificationType } from '../contracts/jobs.ts';
+import { PUBLISHED_AT } from '../contracts/stages.ts';
 import type { TopologyNames } from '../contracts/topology.ts';
 import type { Broker, Consumer, IncomingMessage } from '../platform/broker/broker.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -34,16 +35,27 @@ export function startConsuming(type: NotificationType, deps: ConsumeDependencies
     if (claim === 'nothing to do') return 'ack';
     if (claim === 'unknown') return rejectPoison(message, 'unknown_id', type, deps);
 
+    const measure = createStages(type, deps.counters);
+    const publishedAt = Number(message.headers[PUBLISHED_AT]);
+    // A job that comes again was published long ago, and says nothing of now.
+    if (publishedAt > 0 && !message.redelivered) measure('claim', Date.now() - publishedAt);
     const since = performance.now();
     const outcome = await deps.deliver(claim);
-    deps.counters.handled.inc({ type, class: typeof outcome === 'string' ? outcome : outcome.class });
+    measure('send', performance.now() - since);
+    deps.counters.handled.inc({
+      type,
+      provider: typeof outcome === 'string' ? 'none' : (outcome.provider ?? 'none'),
+      class: typeof outcome === 'string' ? outcome : outcome.class,
+    });
     if (outcome === 'lost') return 'ack';
     if (outcome === 'unknowable') {
       deps.onUnknowable(claim);
       await deps.giveBack(claim);
       return 'ack';
     }
+    const deliveredAt = performance.now();
     await deps.report(claim, outcome);
+    measure('status', performance.now() - deliveredAt);
     log.info(
       {
         notificationId: claim.id,
@@ -57,6 +69,11 @@ export function startConsuming(type: NotificationType, deps: ConsumeDependencies
     return 'ack';
   });
 }
+
+const createStages =
+  (type: NotificationType, { stages }: Counters) =>
+  (stage: string, ms: number) =>
+    stages.observe({ stage, type }, Math.max(0, ms) / 1_000);
 
 /** While PostgreSQL is away the message is held: this worker takes no other. */
 async function claimPatiently(

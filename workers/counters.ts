@@ -1,4 +1,5 @@
-import { Counter, Gauge } from 'prom-client';
+import { Counter, Gauge, Histogram } from 'prom-client';
+import { STAGE_BUCKETS } from '../contracts/stages.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { CircuitState } from './breaker.ts';
 import type { Providers } from './providers.ts';
@@ -20,8 +21,15 @@ export function createCounters(metrics: Metrics, providers: Providers) {
   return {
     handled: new Counter({
       name: 'herald_handled_total',
-      help: 'Claimed notifications by what became of them: an outcome class, lost (the lease went to another worker), or unknowable (preferences; given back)',
-      labelNames: ['type', 'class'],
+      help: 'Claimed notifications by the last provider (none: it came to no hand-over) and what became of them: an outcome class, lost (the lease went to another worker), or unknowable (preferences; given back)',
+      labelNames: ['type', 'provider', 'class'],
+      registers: [metrics],
+    }),
+    stages: new Histogram({
+      name: 'herald_stage_seconds',
+      help: 'claim: from a job being published to its claim. send: from there to the outcome, preferences and all providers included. status: until the outcome is recorded',
+      labelNames: ['stage', 'type'],
+      buckets: STAGE_BUCKETS,
       registers: [metrics],
     }),
     poison: new Counter({

@@ -24,7 +24,7 @@ export type FeedHub = Running & {
   /** Resolves as soon as it is known where the feed is; a refusal when it isn't within 2 s. */
   ready(): Promise<Refusal | null>;
   /** How many events it has passed on, and how often it had to ask for a range. */
-  counts(): { events: number; ranges: number; followers: number };
+  counts(): { events: number; ranges: number; followers: number; lag: number };
 };
 
 /**
@@ -49,6 +49,8 @@ export function startFeedHub({
   let place: FeedPlace | null = null;
   let positioned = Promise.withResolvers<void>();
   let heardAt = performance.now();
+  /** The newest number that was heard of. */
+  let head = 0;
   let holeTimer: NodeJS.Timeout | undefined;
   let events = 0;
   let ranges = 0;
@@ -129,6 +131,7 @@ export function startFeedHub({
   const onMessage = (body: Buffer) => {
     const message = feedMessageSchema.parse(JSON.parse(body.toString()));
     heardAt = performance.now();
+    head = message.head;
     if (place === null || message.epoch !== place.epoch) return catchUp();
     for (const event of message.events) take(event);
     if (message.head <= place.seq || catching !== undefined) return undefined;
@@ -175,6 +178,7 @@ export function startFeedHub({
       events,
       ranges,
       followers: [...followers.values()].reduce((sum, { size }) => sum + size, 0),
+      lag: Math.max(0, head - (place?.seq ?? head)),
     }),
     async stop() {
       stopping.abort();

@@ -93,6 +93,7 @@ export const openSubscriptions = (
     createGauges(deps.metrics, {
       herald_subscription_sockets: ['WebSockets that are open', () => sockets.count()],
       herald_subscription_streams: ['Server-sent event streams that are open', () => streams.count()],
+      herald_feed_lag_events: ['Events that the gateway knows of and has not passed on yet', () => hub.counts().lag],
       herald_subscribers: ['Subscriptions that are followed', () => hub.counts().followers],
       herald_subscription_selections: [
         'Different selections, for each viewer, that are executed',

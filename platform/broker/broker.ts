@@ -48,6 +48,8 @@ export type Publication = {
   level?: number;
   messageId?: string;
   correlationId?: string;
+  /** Text about the message that is no part of it, names in lower case. */
+  headers?: Record<string, string>;
 };
 
 export type IncomingMessage = {
@@ -55,6 +57,7 @@ export type IncomingMessage = {
   key: string;
   messageId?: string;
   correlationId?: string;
+  headers: Record<string, string>;
   redelivered: boolean;
 };
 

@@ -64,8 +64,8 @@ export function createConsumer({
 export function toIncoming({ content, fields }: ConsumeMessage): IncomingMessage {
   const held: unknown = content;
   if (!isContent(held)) throw new TypeError('a message that did not come from this broker');
-  const { body, messageId, correlationId } = held;
-  return { body, messageId, correlationId, key: fields.routingKey ?? '', redelivered: fields.redelivered ?? false };
+  const { headers = {}, ...message } = held;
+  return { ...message, headers, key: fields.routingKey ?? '', redelivered: fields.redelivered ?? false };
 }
 
 export const isContent = (value: unknown): value is Content =>
@@ -74,7 +74,12 @@ export const isContent = (value: unknown): value is Content =>
 const REQUEUE_DELAY_MS = 1_000;
 
 /** What the embedded broker puts into smqp's messages. */
-export type Content = { body: Buffer; messageId?: string; correlationId?: string };
+export type Content = {
+  body: Buffer;
+  messageId?: string;
+  correlationId?: string;
+  headers?: Record<string, string>;
+};
 
 /** `names` from the lowest level to the highest; `taken`: handed to a consumer and not settled. */
 export type LevelledQueue = { names: string[]; taken: number };

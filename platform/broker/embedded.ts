@@ -93,10 +93,10 @@ export function createEmbeddedBroker({ topology, log }: BrokerOptions): Broker {
       return state.current;
     },
     onStateChange: state.onChange,
-    async publish({ exchange, key, body, level = 1, messageId, correlationId }) {
+    async publish({ exchange, key, body, level = 1, messageId, correlationId, headers }) {
       refuseWhenStopped();
       if (!smqp.getExchange(atLevel(exchange, 1))) throw new BrokerUnavailable(`no exchange ${exchange}`);
-      return send(exchange, key, level, { body, messageId, correlationId });
+      return send(exchange, key, level, { body, messageId, correlationId, headers });
     },
     announce(exchange, key, body) {
       if (state.current !== 'stopped') send(exchange, key, 1, { body });

@@ -161,6 +161,9 @@ export const toIncoming = ({ content, fields, properties }: ConsumeMessage): Inc
   key: fields.routingKey,
   messageId: toText(properties.messageId),
   correlationId: toText(properties.correlationId),
+  headers: Object.fromEntries(
+    Object.entries(properties.headers ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  ),
   redelivered: fields.redelivered,
 });
 

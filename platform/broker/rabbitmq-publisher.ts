@@ -31,6 +31,7 @@ export function createPublisher(url: string, { declare, onChange, faults }: Publ
     level,
     messageId,
     correlationId,
+    headers,
   }: Publication): Promise<'confirmed' | 'unroutable'> => {
     const open = openedLines();
     if (!open) return Promise.reject(new BrokerUnavailable('no connection to the broker'));
@@ -48,7 +49,7 @@ export function createPublisher(url: string, { declare, onChange, faults }: Publ
         priority: level,
         messageId,
         correlationId,
-        headers: { [SEQUENCE]: number },
+        headers: { ...headers, [SEQUENCE]: number },
       };
       try {
         open.confirms.publish(exchange, key, body, options, (error: unknown) => {

@@ -1,4 +1,5 @@
-import { Counter } from 'prom-client';
+import { Counter, Histogram } from 'prom-client';
+import { STAGE_BUCKETS } from '../../contracts/stages.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 
 export type Counters = ReturnType<typeof createCounters>;
@@ -9,6 +10,19 @@ export const createCounters = (metrics: Metrics) => ({
     name: 'herald_accepted_total',
     help: 'Notifications accepted, by type',
     labelNames: ['type'],
+    registers: [metrics],
+  }),
+  published: new Counter({
+    name: 'herald_published_total',
+    help: 'Jobs that the broker confirmed, by key',
+    labelNames: ['key'],
+    registers: [metrics],
+  }),
+  stages: new Histogram({
+    name: 'herald_stage_seconds',
+    help: 'publish: from a job being due to the confirm of the broker. whole: from acceptance to the end, what it was scheduled for and retries included',
+    labelNames: ['stage', 'type'],
+    buckets: STAGE_BUCKETS,
     registers: [metrics],
   }),
   outcomes: new Counter({

@@ -1,4 +1,5 @@
 import { toJobBody } from '../../contracts/jobs.ts';
+import { PUBLISHED_AT } from '../../contracts/stages.ts';
 import { toLevel, type QueueKey, type TopologyNames } from '../../contracts/topology.ts';
 import { BrokerUnavailable, type Broker } from '../../platform/broker/broker.ts';
 import type { Running } from '../../platform/lifecycle.ts';
@@ -110,6 +111,7 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, counter
           key,
           level: toLevel(row.priority),
           messageId: row.notificationId,
+          headers: { [PUBLISHED_AT]: String(Date.now()) },
           body:
             letters === null
               ? toJobBody({ notificationId: row.notificationId })
@@ -137,6 +139,11 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, counter
         const outcomes = results.map((result) => (result.status === 'fulfilled' ? result.value : 'unconfirmed'));
         const confirmed = rows.filter((_, index) => outcomes[index] === 'confirmed');
         const others = rows.filter((row) => !confirmed.includes(row));
+        for (const { dueAt } of confirmed) {
+          counters.published.inc({ key });
+          if (key !== 'failed')
+            counters.stages.observe({ stage: 'publish', type: key }, Math.max(0, Date.now() - dueAt.getTime()) / 1_000);
+        }
         for (const outcome of outcomes) if (outcome !== 'confirmed') counters.unpublished.inc({ key, case: outcome });
         const done = [...confirmed, ...unwanted];
         if (done.length > 0) await deletePublished(client, key, done);

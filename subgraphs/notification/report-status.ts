@@ -152,9 +152,14 @@ async function takeRound(
 
 /** Every outcome that counted, whoever told it. */
 export function countOutcomes(counters: Counters, changes: Change[]): void {
-  for (const { type, status, attempt } of changes)
+  for (const { id, type, status, attempt } of changes) {
     counters.outcomes.inc({ type, class: attempt?.class ?? 'none', status });
+    if (status !== 'pending') counters.stages.observe({ stage: 'whole', type }, (Date.now() - acceptedAt(id)) / 1_000);
+  }
 }
+
+/** An id (UUIDv7) begins with its moment, milliseconds since 1970. */
+const acceptedAt = (id: string) => Number.parseInt(id.slice(0, 13).replace('-', ''), 16);
 
 type Verdict = {
   code: ReportResult['code'];

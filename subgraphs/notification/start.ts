@@ -13,7 +13,7 @@ import { createStreamTokens } from '../../platform/stream-token.ts';
 import { startFeedNumberer } from './feed.ts';
 import { createCounters } from './counters.ts';
 import { createWhereabouts } from './find-whereabouts.ts';
-import { createGauges } from './gauges.ts';
+import { createGauges, createQueueGauge } from './gauges.ts';
 import { createNotificationLists } from './notification-list.ts';
 import { createPeers } from './peers.ts';
 import { startRetention } from './retention.ts';
@@ -53,6 +53,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
         'the broker',
         createBroker(config.amqpUrl, { topology: toTopology(names), queueType: config.queueType, log }),
       );
+    createQueueGauge(metrics, { broker, names });
     const relay = started.add(
       'the relay',
       startRelay({ pool, broker, names, queueDepthMax: config.queueDepthMax, counters, log }),

@@ -424,8 +424,12 @@ async function changesBy(act: () => Promise<unknown>, subject: Subject): Promise
   await act();
   await until(async () => {
     const [waiting] = await herald.sql('user', 'SELECT count(*)::integer AS count FROM user_outbox');
-    const [unnumbered] = await herald.sql('notification', 'SELECT count(*)::integer AS count FROM feed_in');
-    return waiting?.['count'] === 0 && unnumbered?.['count'] === 0;
+    // What is due is published a moment later, and what has happened is numbered.
+    const [busy] = await herald.sql(
+      'notification',
+      `SELECT ((SELECT count(*) FROM feed_in) + (SELECT count(*) FROM outbox WHERE due_at <= now()))::integer AS count`,
+    );
+    return waiting?.['count'] === 0 && busy?.['count'] === 0;
   });
   const changes: string[] = [];
   for (const [table, rows] of await readTables(herald)) {

