@@ -9,6 +9,7 @@ import { pino } from 'pino';
 import { Pool } from 'undici';
 import type { EmbeddedConfig } from '../embedded/config.ts';
 import { startEmbedded } from '../embedded/start.ts';
+import { NO_TRACING } from '../platform/tracing.ts';
 import { freePort } from '../tests/private-process.ts';
 
 /**
@@ -142,6 +143,7 @@ async function createConfig(dataDir: string): Promise<EmbeddedConfig> {
     webhookKeys: { sendgrid: null, mailgun: null, onesignal: null, bounces: null },
     leaseSeconds: 60,
     retryBaseSeconds: 60,
+    tracing: NO_TRACING,
     logLevel: 'warn',
   };
 }

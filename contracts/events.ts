@@ -18,6 +18,8 @@ export const statusEventSchema = z.object({
   reason: z.string().nullable(),
   attempt: z.int(),
   at: z.iso.datetime(),
+  /** The trace of the notification (W3C), on `notifications.events` and while tracing is on. */
+  traceparent: z.string().optional(),
 });
 
 export type StatusEvent = z.infer<typeof statusEventSchema>;

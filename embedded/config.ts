@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { supergraphVariables, toSupergraph } from '../contracts/supergraph.ts';
 import { toWebhookKeys, webhookKeyVariables } from '../contracts/webhook-keys.ts';
+import { toTracing, tracingVariables } from '../platform/tracing.ts';
 import { count, logLevel, parseEnv, port, secret, secretRing, url, type Env } from '../platform/env.ts';
 
 /** The environment of `npm start`. Every part has a port of its own, so that a second Herald can run beside the first. */
@@ -25,6 +26,7 @@ export const readConfig = (env: Env = process.env) => {
       ...supergraphVariables,
       LEASE_SECONDS: count(60, { min: 2 }),
       RETRY_BASE_SECONDS: count(60),
+      ...tracingVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -49,6 +51,7 @@ export const readConfig = (env: Env = process.env) => {
     supergraph: toSupergraph(vars),
     leaseSeconds: vars.LEASE_SECONDS,
     retryBaseSeconds: vars.RETRY_BASE_SECONDS,
+    tracing: toTracing(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

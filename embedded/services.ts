@@ -79,6 +79,7 @@ export async function startServices(
   const common = {
     host,
     logLevel: config.logLevel,
+    tracing: config.tracing,
     adminApiKey,
     cachePrefix: '',
     trustedProxies: [],

@@ -15,6 +15,7 @@ import {
   type Env,
 } from '../platform/env.ts';
 import { keyRing } from '../platform/tokens.ts';
+import { toTracing, tracingVariables } from '../platform/tracing.ts';
 
 /** Exact origins: a page of any other may not read our answers. */
 const corsOrigins = z
@@ -66,6 +67,7 @@ export const readConfig = (env: Env = process.env) => {
       TRUSTED_PROXIES: trustedProxies,
       ...rateLimitVariables,
       ...supergraphVariables,
+      ...tracingVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -100,6 +102,7 @@ export const readConfig = (env: Env = process.env) => {
     corsOrigins: vars.CORS_ORIGINS,
     trustedProxies: vars.TRUSTED_PROXIES,
     rates: toRates(vars),
+    tracing: toTracing(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

@@ -33,6 +33,8 @@ import type { SignedContext, Viewer } from '../platform/trust.ts';
 import { documentOf } from '../rest/document.ts';
 import { MAX_SENDS_BYTES } from '../rest/notifications.ts';
 import { routesOf, TAGS } from '../rest/table.ts';
+import { traceRequests } from '../platform/trace-requests.ts';
+import { createTracer } from '../platform/tracing.ts';
 import { createAuth } from './auth.ts';
 import { disableApolloTelemetry, type GatewayConfig } from './config.ts';
 import { registerCors } from './cors.ts';
@@ -67,6 +69,7 @@ export const startGateway = (
 ) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('gateway', config.logLevel);
+    const tracer = started.add('the tracer', await createTracer('gateway', config.tracing));
     const connect = (name: string, service: { url: string; secret: string }): ServiceClient =>
       started.add(
         `the ${name} client`,
@@ -163,6 +166,7 @@ export const startGateway = (
       closeGraceMs: overrides.closeGraceMs ?? config.requestTimeoutMs + 1_000,
       trustedProxies: config.trustedProxies,
     });
+    traceRequests(app, tracer);
     // Before everything: a browser's preflight has no credential.
     await registerCors(app, config.corsOrigins);
     const authenticate = createAuth(config, clients.user);
@@ -242,6 +246,7 @@ export const startGateway = (
         admission,
         trusted,
         metrics,
+        tracer,
         log,
       }),
     );

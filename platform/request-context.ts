@@ -19,6 +19,9 @@ export const toLogIds = ({ requestId, trace }: Pick<SignedContext, 'requestId' |
 /** The same for a request as it came. */
 export const logIdsOf = (request: FastifyRequest) => toLogIds({ requestId: request.id, trace: traceOf(request) });
 
+/** The request's own step takes the place of what it came with. */
+export const setTrace = (request: FastifyRequest, trace: Trace): void => void traces.set(request, trace);
+
 const traces = new WeakMap<FastifyRequest, Trace>();
 
 /** One for a request: whoever asks again must not get another new one. */

@@ -8,11 +8,16 @@ const MAX_TRACESTATE = 512;
 
 export type Trace = { traceparent: string; tracestate?: string };
 
+type Headers = Record<string, string | string[] | undefined>;
+
 /** The trace that a request belongs to, in version 00; a new one when it brings none, or one that is not valid. */
-export function readTrace(headers: Record<string, string | string[] | undefined>): Trace {
+export const readTrace = (headers: Headers): Trace => readGivenTrace(headers) ?? { traceparent: newTraceparent() };
+
+/** The trace that a request brings; undefined when it brings none. */
+export function readGivenTrace(headers: Headers): Trace | undefined {
   const { traceparent: given, tracestate } = headers;
   const traceparent = typeof given === 'string' ? parseTraceparent(given) : null;
-  if (traceparent === null) return { traceparent: newTraceparent() };
+  if (traceparent === null) return undefined;
   const isKept = typeof tracestate === 'string' && tracestate.length > 0 && tracestate.length <= MAX_TRACESTATE;
   return { traceparent, ...(isKept && { tracestate }) };
 }
@@ -26,5 +31,8 @@ function parseTraceparent(given: string): string | null {
 
 /** The id that all of a trace's log lines share. */
 export const traceIdOf = ({ traceparent }: Trace) => traceparent.slice(3, 35);
+
+export const traceparentOf = (traceId: string, spanId: string, flags: number) =>
+  `00-${traceId}-${spanId}-${flags.toString(16).padStart(2, '0')}`;
 
 const newTraceparent = () => `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-00`;

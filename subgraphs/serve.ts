@@ -28,6 +28,8 @@ import { operationsOf } from '../platform/rest/route.ts';
 import { documentOf } from '../rest/document.ts';
 import { routesOf, type Tag } from '../rest/table.ts';
 import { sendProblem } from '../platform/problem.ts';
+import { traceRequests } from '../platform/trace-requests.ts';
+import { noTracer, type Span, type Tracer } from '../platform/tracing.ts';
 import { createVerifier, type SignedContext } from '../platform/trust.ts';
 
 /** What every resolver gets: who asks, the request's id, and until when its answer is waited for. */
@@ -47,6 +49,7 @@ export type SubgraphOptions = {
   /** Where its audit trail lies. */
   pool: Pool;
   log: Logger;
+  tracer?: Tracer;
   /** With counters of its own; what every process has when left out. */
   metrics?: Metrics;
   /** Name → a call that rejects when that dependency is away. */
@@ -89,12 +92,17 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
   await apollo.start();
 
   const app = createHttpServer(log, { trustedProxies: options.trustedProxies ?? [] });
+  const tracer = options.tracer ?? noTracer;
+  // What other processes of ours ask is a step of their trace, once it is known to be theirs.
+  traceRequests(app, tracer, ({ routeOptions }) => routeOptions.url === '/graphql');
   registerHealth(app, options.checks);
   registerMetrics(app, metrics);
 
   await app.register(async (signed) => {
     const verify = createVerifier(options.name, options.secret);
     const contexts = new WeakMap<FastifyRequest, SubgraphContext>();
+    const spans = new WeakMap<FastifyRequest, Span>();
+    signed.addHook('onResponse', async (request) => spans.get(request)?.end());
     // The signature is over the body as it came.
     signed.removeContentTypeParser('application/json');
     signed.addContentTypeParser(
@@ -104,7 +112,14 @@ export async function serveSubgraph(options: SubgraphOptions): Promise<Running &
         const context = verify({ method: request.method, path: request.url, body }, request.headers);
         if (typeof context === 'string') throw new Untrusted(context);
         const { timeoutMs } = context;
-        contexts.set(request, { ...context, ...(timeoutMs !== undefined && { deadline: deadlineIn(timeoutMs) }) });
+        const span = tracer.start(`${options.name} POST /graphql`, { kind: 'server', parent: context.trace });
+        spans.set(request, span);
+        const trace = span.trace && { trace: span.trace };
+        contexts.set(request, {
+          ...context,
+          ...trace,
+          ...(timeoutMs !== undefined && { deadline: deadlineIn(timeoutMs) }),
+        });
         return JSON.parse(body.toString('utf8')) as unknown;
       },
     );

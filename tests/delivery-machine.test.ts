@@ -309,6 +309,7 @@ async function givenNotification(onAmbiguous: 'resend' | 'fail', expiresInSecond
     message: JSON.stringify({ type: 'email' }),
     metadata: '{}',
     correlationId: id,
+    trace: null,
   });
   if (accepted.kind !== 'new') throw new Error(`not accepted: ${JSON.stringify(accepted)}`);
   return id;

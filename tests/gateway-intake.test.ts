@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { NO_TRACING } from '../platform/tracing.ts';
 import { toTopology, topologyNames } from '../contracts/topology.ts';
 import { startGateway } from '../gateway/server.ts';
 import { createEmbeddedBroker } from '../platform/broker/embedded.ts';
@@ -21,6 +22,7 @@ beforeAll(async () => {
     {
       host: '127.0.0.1',
       port: 0,
+      tracing: NO_TRACING,
       services: { user: service, template: service, notification: service },
       adminApiKey,
       workerApiKey,

@@ -9,6 +9,7 @@ import type { Broker } from '../platform/broker/broker.ts';
 import type { Rates } from '../platform/admission.ts';
 import type { Cache } from '../platform/cache/cache.ts';
 import type { KeyRing } from '../platform/tokens.ts';
+import { NO_TRACING, type TracingConfig } from '../platform/tracing.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import { startNotification } from '../subgraphs/notification/start.ts';
 import { startTemplate } from '../subgraphs/template/start.ts';
@@ -41,6 +42,7 @@ export type Overrides = {
   trustedProxies?: string[];
   corsOrigins?: string[];
   rates?: Partial<Rates>;
+  tracing?: TracingConfig;
   supergraph?: Supergraph;
   subscriptions?: Partial<GatewayConfig['subscriptions']>;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
@@ -68,6 +70,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
   const common = {
     host,
     logLevel: 'debug' as const,
+    tracing: overrides.tracing ?? NO_TRACING,
     // Read anew by each start: a story may have changed it.
     get adminApiKey() {
       return secrets.admin;

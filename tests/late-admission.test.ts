@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { noTracer } from '../platform/tracing.ts';
 import { SuppressDocument } from '../client/generated/operations.ts';
 import { createEmbeddedCache } from '../platform/cache/embedded.ts';
 import { createPool, type Pool } from '../platform/postgres.ts';
@@ -76,6 +77,7 @@ async function deliverLate(
     preferences: createPreferencesReader({ cache: createEmbeddedCache(), prefix: '', users, log }),
     providers: [provider],
     providerTimeoutMs: 1_000,
+    tracer: noTracer,
     log,
   });
   const attempts = await herald.sql('notification', 'SELECT number FROM attempt WHERE notification_id = $1', [id]);

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { NO_TRACING } from '../platform/tracing.ts';
 import { DeleteUserDocument, NotificationDocument, UserDocument } from '../client/generated/operations.ts';
 import { preferencesKey } from '../contracts/preferences.ts';
 import type { Running } from '../platform/lifecycle.ts';
@@ -240,6 +241,7 @@ describe('a user who is deleted while somebody is away', () => {
           host: '127.0.0.1',
           port: Number(new URL(herald.urlOf('user')).port),
           logLevel: 'debug',
+          tracing: NO_TRACING,
           databaseUrl: databaseUrl.href,
           redisUrl: redis.url,
           cachePrefix: herald.names.direct.replace('notifications.direct', ''),

@@ -12,6 +12,7 @@ import {
   type Env,
 } from '../platform/env.ts';
 import { adapters } from './adapters.ts';
+import { toTracing, tracingVariables } from '../platform/tracing.ts';
 
 /** The environment of one worker. @param type which queue it works on, from the command line: `email` or `push` */
 export const readConfig = (env: Env = process.env, type: string | undefined = process.argv[2]) => {
@@ -40,6 +41,7 @@ export const readConfig = (env: Env = process.env, type: string | undefined = pr
       BREAKER_MIN_SENDS: count(10),
       BREAKER_WINDOW_SECONDS: count(10),
       BREAKER_RESET_SECONDS: count(10),
+      ...tracingVariables,
       LOG_LEVEL: logLevel,
       EMAIL_PROVIDERS: chain('email', 'smtp'),
       PUSH_PROVIDERS: chain('push', 'sandbox'),
@@ -74,6 +76,7 @@ export const readConfig = (env: Env = process.env, type: string | undefined = pr
       windowMs: vars.BREAKER_WINDOW_SECONDS * 1_000,
       resetMs: vars.BREAKER_RESET_SECONDS * 1_000,
     },
+    tracing: toTracing(vars),
     logLevel: vars.LOG_LEVEL,
     providers: type === 'email' ? vars.EMAIL_PROVIDERS : vars.PUSH_PROVIDERS,
     /** What the providers' own variables are read from: a fault there pauses that provider, it ends no process. */

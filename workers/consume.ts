@@ -4,6 +4,8 @@ import { PUBLISHED_AT } from '../contracts/stages.ts';
 import type { TopologyNames } from '../contracts/topology.ts';
 import type { Broker, Consumer, IncomingMessage } from '../platform/broker/broker.ts';
 import type { Logger } from '../platform/logger.ts';
+import { readGivenTrace, type Trace } from '../platform/trace.ts';
+import type { Tracer } from '../platform/tracing.ts';
 import type { Claim, Claims } from './claims.ts';
 import type { Counters } from './counters.ts';
 import type { Outcome } from './deliver.ts';
@@ -12,8 +14,9 @@ type ConsumeDependencies = {
   broker: Broker;
   names: TopologyNames;
   claims: Claims;
-  deliver: (claim: Claim) => Promise<Outcome | 'lost' | 'unknowable'>;
+  deliver: (claim: Claim, trace: Trace | undefined) => Promise<Outcome | 'lost' | 'unknowable'>;
   report: (claim: Claim, outcome: Outcome) => Promise<void>;
+  tracer: Tracer;
   giveBack: (claim: Claim) => Promise<void>;
   /** Called when a claim's user could not be known; nothing was sent. */
   onUnknowable: (claim: Claim) => void;
@@ -35,26 +38,39 @@ export function startConsuming(type: NotificationType, deps: ConsumeDependencies
     if (claim === 'nothing to do') return 'ack';
     if (claim === 'unknown') return rejectPoison(message, 'unknown_id', type, deps);
 
+    const span = deps.tracer.start(`deliver ${type}`, {
+      kind: 'consumer',
+      parent: readGivenTrace(message.headers),
+      attributes: { 'herald.notification_id': claim.id, 'herald.request_id': claim.correlationId ?? '' },
+    });
     const measure = createStages(type, deps.counters);
     const publishedAt = Number(message.headers[PUBLISHED_AT]);
     // A job that comes again was published long ago, and says nothing of now.
     if (publishedAt > 0 && !message.redelivered) measure('claim', Date.now() - publishedAt);
     const since = performance.now();
-    const outcome = await deps.deliver(claim);
+    const outcome = await deps.deliver(claim, span.trace);
     measure('send', performance.now() - since);
     deps.counters.handled.inc({
       type,
       provider: typeof outcome === 'string' ? 'none' : (outcome.provider ?? 'none'),
       class: typeof outcome === 'string' ? outcome : outcome.class,
     });
-    if (outcome === 'lost') return 'ack';
+    if (outcome === 'lost') {
+      span.end('the lease was lost');
+      return 'ack';
+    }
     if (outcome === 'unknowable') {
+      span.end('nobody can tell whether and where the user may be written to');
       deps.onUnknowable(claim);
       await deps.giveBack(claim);
       return 'ack';
     }
     const deliveredAt = performance.now();
+    const reporting = deps.tracer.start('report', { parent: span.trace });
     await deps.report(claim, outcome);
+    reporting.end();
+    span.set({ 'herald.class': outcome.class });
+    span.end(outcome.class === 'accepted' ? undefined : (outcome.reason ?? outcome.class));
     measure('status', performance.now() - deliveredAt);
     log.info(
       {

@@ -3,6 +3,8 @@ import type { Message } from '../contracts/message.ts';
 import { MAX_PROVIDER_MESSAGE_ID, MAX_REASON, type OutcomeClass, type TargetResult } from '../contracts/report.ts';
 import type { Logger } from '../platform/logger.ts';
 import { toStorable } from '../platform/text.ts';
+import type { Trace } from '../platform/trace.ts';
+import type { Tracer } from '../platform/tracing.ts';
 import type { GuardedProvider } from './breaker.ts';
 import type { Claim, Claims, EndedAttempt, Start, Unreachable } from './claims.ts';
 import { conclude, isOpen, merge, toResults, toTargetOutcome, type TargetOutcome } from './conclude.ts';
@@ -28,6 +30,9 @@ export type DeliverDependencies = {
   /** In the order in which they are tried. */
   providers: readonly GuardedProvider[];
   providerTimeoutMs: number;
+  tracer: Tracer;
+  /** The step that the hand-overs are a part of. */
+  trace?: Trace | undefined;
   log: Logger;
 };
 
@@ -181,11 +186,16 @@ async function sendAll(
   { id: notificationId }: Claim,
   targets: Target[],
   provider: GuardedProvider,
-  { providerTimeoutMs }: DeliverDependencies,
+  { providerTimeoutMs, tracer, trace }: DeliverDependencies,
 ): Promise<Map<string, TargetOutcome>> {
   const signal = AbortSignal.timeout(providerTimeoutMs);
-  const send = async ({ id, message }: Target) =>
-    [id, toTargetOutcome(await provider.send(message, { notificationId, signal }))] as const;
+  const send = async ({ id, message }: Target) => {
+    const span = tracer.start(`send by ${provider.name}`, { kind: 'client', parent: trace });
+    const outcome = toTargetOutcome(await provider.send(message, { notificationId, signal }));
+    span.set({ 'herald.class': outcome.class });
+    span.end(outcome.class === 'accepted' ? undefined : (outcome.reason ?? outcome.class));
+    return [id, outcome] as const;
+  };
   // A circuit that is being tried lets one through; the others go when it has closed.
   const [first, ...others] = targets;
   const tried = provider.state().state === 'half_open' && first !== undefined ? [await send(first)] : [];

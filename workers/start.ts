@@ -9,6 +9,7 @@ import { createLogger, type Logger } from '../platform/logger.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
 import { createPool } from '../platform/postgres.ts';
 import { createServiceClient } from '../platform/service-client.ts';
+import { createTracer } from '../platform/tracing.ts';
 import type { GuardedProvider } from './breaker.ts';
 import { createClaims } from './claims.ts';
 import type { WorkerConfig } from './config.ts';
@@ -27,6 +28,7 @@ const USER_TIMEOUT_MS = 2_000;
 export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; cache?: Cache; log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger(`${config.type}-worker`, config.logLevel);
+    const tracer = started.add('the tracer', await createTracer(`${config.type}-worker`, config.tracing));
     const stopping = new AbortController();
     const pool = createPool(config.databaseUrl, { max: 5, log });
     started.onStop('notifications_db', () => pool.end());
@@ -68,6 +70,7 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
       preferences,
       providers: providers.chain,
       providerTimeoutMs: config.providerTimeoutMs,
+      tracer,
       log,
     };
     const probe = started.add(
@@ -78,7 +81,8 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
       broker,
       names,
       claims,
-      deliver: (claim) => deliver(claim, delivery),
+      deliver: (claim, trace) => deliver(claim, { ...delivery, trace }),
+      tracer,
       report: reporter.report,
       giveBack: reporter.giveBack,
       onUnknowable: probe.start,

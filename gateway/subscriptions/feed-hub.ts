@@ -6,6 +6,7 @@ import type { FeedPlace } from '../../platform/feed-cursor.ts';
 import { untilAborted, type Running } from '../../platform/lifecycle.ts';
 import type { Logger } from '../../platform/logger.ts';
 import { isRefusal, refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
+import type { Tracer } from '../../platform/tracing.ts';
 import type { ReadFeed } from './read-feed.ts';
 
 /** Whose events: of one notification, to one user, of one request, or all. */
@@ -35,11 +36,13 @@ export function startFeedHub({
   broker,
   names,
   readFeed,
+  tracer,
   log,
 }: {
   broker: Broker;
   names: TopologyNames;
   readFeed: ReadFeed;
+  tracer: Tracer;
   log: Logger;
 }): FeedHub {
   const stopping = new AbortController();
@@ -57,7 +60,12 @@ export function startFeedHub({
 
   const pass = (event: StatusEvent) => {
     events += 1;
-    for (const topic of topicsOf(event)) for (const follower of followers.get(topic) ?? []) follower.onEvent(event);
+    const told = topicsOf(event).flatMap((topic) => [...(followers.get(topic) ?? [])]);
+    for (const follower of told) follower.onEvent(event);
+    if (event.traceparent === undefined || told.length === 0) return;
+    const attributes = { 'herald.notification_id': event.notificationId, 'herald.subscribers': told.length };
+    const parent = { traceparent: event.traceparent };
+    tracer.start(`subscription event ${event.status}`, { kind: 'producer', parent, attributes }).end();
   };
 
   const take = (event: StatusEvent) => {

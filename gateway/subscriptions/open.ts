@@ -13,6 +13,7 @@ import type { Metrics } from '../../platform/metrics.ts';
 import type { ServiceClient } from '../../platform/service-client.ts';
 import { createStreamTokens } from '../../platform/stream-token.ts';
 import { createTokenVerifier } from '../../platform/tokens.ts';
+import type { Tracer } from '../../platform/tracing.ts';
 import type { GatewayConfig } from '../config.ts';
 import type { TrustedDocuments } from '../limits/trusted-documents.ts';
 import type { Engine } from './engine.ts';
@@ -40,13 +41,17 @@ export const openSubscriptions = (
     admission: Admission;
     trusted: TrustedDocuments;
     metrics: Metrics;
+    tracer: Tracer;
     log: Logger;
   },
 ) =>
   startAll(async (started) => {
     const { broker, names, notification, engine, authenticate, admission, trusted, log } = deps;
     const reader = createFeedReader(notification, config.requestTimeoutMs);
-    const hub = started.add('the feed', startFeedHub({ broker, names, readFeed: reader.readFeed, log }));
+    const hub = started.add(
+      'the feed',
+      startFeedHub({ broker, names, readFeed: reader.readFeed, tracer: deps.tracer, log }),
+    );
     const show = createShow(config.introspection, log);
     const executions = createExecutions(engine, { timeoutMs: config.requestTimeoutMs, show });
     const sources = { hub, reader, cursors: createCursors(config.services.notification.secret) };

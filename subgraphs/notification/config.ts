@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { count, logLevel, parseEnv, port, secretRing, serviceUrl, url, type Env } from '../../platform/env.ts';
+import { toTracing, tracingVariables } from '../../platform/tracing.ts';
 
 /** The notification service's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -32,6 +33,7 @@ export const readConfig = (env: Env = process.env) => {
       FEED_RETENTION_HOURS: count(72),
       // A send may wait for a year, in the month of its acceptance.
       NOTIFICATION_RETENTION_MONTHS: count(24, { min: 13 }),
+      ...tracingVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -69,6 +71,7 @@ export const readConfig = (env: Env = process.env) => {
       feedHours: vars.FEED_RETENTION_HOURS,
       months: vars.NOTIFICATION_RETENTION_MONTHS,
     },
+    tracing: toTracing(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

@@ -5,6 +5,8 @@ import type { Broker } from '../../platform/broker/broker.ts';
 import type { Running } from '../../platform/lifecycle.ts';
 import type { Logger } from '../../platform/logger.ts';
 import type { Pool } from '../../platform/postgres.ts';
+import type { Tracer } from '../../platform/tracing.ts';
+import { readContexts } from './contexts.ts';
 
 const BATCH = 100;
 const POLL_MS = 250;
@@ -23,11 +25,13 @@ export function startFeedNumberer({
   pool,
   broker,
   names,
+  tracer,
   log,
 }: {
   pool: Pool;
   broker: Broker;
   names: TopologyNames;
+  tracer: Tracer;
   log: Logger;
 }): FeedNumberer {
   let stopped = false;
@@ -39,12 +43,37 @@ export function startFeedNumberer({
     broker.announce(names.events, FEED_KEY, Buffer.from(JSON.stringify(message)));
   };
 
+  /** Here every change comes by once, whoever made it: so here it is logged, and becomes a step of its notification's trace. */
+  const tell = async (epoch: string, head: number, events: StatusEvent[]) => {
+    // Nobody who watches waits for that, unless they watch the trace.
+    if (!tracer.isOn) announce({ epoch, head, events });
+    const contexts = await readContexts(
+      pool,
+      events.map(({ notificationId }) => notificationId),
+    ).catch(() => new Map<string, never>());
+    const traced = events.map((event): StatusEvent => {
+      const { notificationId, type, status, previousStatus, reason, attempt } = event;
+      const { correlationId, trace: parent } = contexts.get(notificationId) ?? {};
+      const message = previousStatus === null ? 'notification accepted' : `notification ${status}`;
+      log.info({ notificationId, correlationId, type, status, previousStatus, reason, attempt }, message);
+      if (!tracer.isOn || parent === undefined) return event;
+      const attributes = {
+        'herald.notification_id': notificationId,
+        ...(reason !== null && { 'herald.reason': reason }),
+      };
+      const span = tracer.start(`status ${status}`, { parent, attributes });
+      span.end();
+      return { ...event, ...(span.trace && { traceparent: span.trace.traceparent }) };
+    });
+    if (tracer.isOn) announce({ epoch, head, events: traced });
+  };
+
   const loop = (async () => {
     while (!stopped) {
       try {
         const { epoch, events } = await numberEvents(pool, BATCH);
         const head = events.at(-1)?.seq;
-        if (head !== undefined) announce({ epoch, head, events });
+        if (head !== undefined) await tell(epoch, head, events);
         else if (Date.now() - announcedAt >= HEAD_EVERY_MS) announce({ epoch, head: await readHead(pool), events: [] });
         if (events.length === BATCH) continue;
       } catch (error) {

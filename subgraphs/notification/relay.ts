@@ -5,9 +5,11 @@ import { BrokerUnavailable, type Broker } from '../../platform/broker/broker.ts'
 import type { Running } from '../../platform/lifecycle.ts';
 import type { Logger } from '../../platform/logger.ts';
 import { withTransaction, type Pool, type PoolClient } from '../../platform/postgres.ts';
+import type { Tracer } from '../../platform/tracing.ts';
 import type { Counters } from './counters.ts';
 import { recoverFromWipe } from './broker-mark.ts';
 import { createLowWater } from './low-water.ts';
+import { readContexts, type SendContext } from './contexts.ts';
 import { deletePublished, lockDue, postpone, readDeadLetters, type OutboxRow } from './outbox.ts';
 
 const BATCH = 100;
@@ -28,6 +30,7 @@ type RelayDependencies = {
   names: TopologyNames;
   queueDepthMax: number;
   counters: Counters;
+  tracer: Tracer;
   log: Logger;
 };
 
@@ -91,12 +94,12 @@ export function startRelay(deps: RelayDependencies): Relay {
 }
 
 /** Moves one batch at a time; keeps the queue short, so that the backlog waits where priority and cancel still work. */
-function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, counters, log }: RelayDependencies) {
+function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, counters, tracer, log }: RelayDependencies) {
   /** How many may be published before the queue's depth is asked for again. */
   let room = 0;
   const lowWater = createLowWater();
 
-  const publish = async (client: PoolClient, rows: OutboxRow[]) => {
+  const publish = async (client: PoolClient, rows: OutboxRow[], contexts: ReadonlyMap<string, SendContext>) => {
     const letters =
       key === 'failed'
         ? await readDeadLetters(
@@ -105,19 +108,28 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, counter
           )
         : null;
     return Promise.allSettled(
-      rows.map((row) =>
-        broker.publish({
+      rows.map(async (row) => {
+        const { trace: parent, correlationId } = contexts.get(row.notificationId) ?? {};
+        const attributes = { 'herald.notification_id': row.notificationId };
+        const span = parent && tracer.start(`publish ${key}`, { kind: 'producer', parent, attributes });
+        const published = broker.publish({
           exchange: names.direct,
           key,
           level: toLevel(row.priority),
           messageId: row.notificationId,
-          headers: { [PUBLISHED_AT]: String(Date.now()) },
+          ...(correlationId !== undefined && { correlationId }),
+          headers: { [PUBLISHED_AT]: String(Date.now()), ...span?.trace },
           body:
             letters === null
               ? toJobBody({ notificationId: row.notificationId })
               : Buffer.from(JSON.stringify(letters.get(row.notificationId) ?? { notificationId: row.notificationId })),
-        }),
-      ),
+        });
+        void published.then(
+          (outcome) => span?.end(outcome === 'confirmed' ? undefined : outcome),
+          (error: unknown) => span?.end(String(error)),
+        );
+        return published;
+      }),
     );
   };
 
@@ -134,12 +146,18 @@ function createPump(key: QueueKey, { pool, broker, names, queueDepthMax, counter
         const rows = key === 'failed' ? wanted : wanted.slice(0, Math.max(0, room));
         if (rows.length + unwanted.length === 0) return 0;
 
-        const results = await publish(client, rows);
+        const contexts = await readContexts(
+          client,
+          rows.map((row) => row.notificationId),
+        );
+        const results = await publish(client, rows, contexts);
         room -= rows.length;
         const outcomes = results.map((result) => (result.status === 'fulfilled' ? result.value : 'unconfirmed'));
         const confirmed = rows.filter((_, index) => outcomes[index] === 'confirmed');
         const others = rows.filter((row) => !confirmed.includes(row));
-        for (const { dueAt } of confirmed) {
+        for (const { dueAt, notificationId } of confirmed) {
+          const correlationId = contexts.get(notificationId)?.correlationId;
+          log.info({ notificationId, correlationId, key }, 'job published');
           counters.published.inc({ key });
           if (key !== 'failed')
             counters.stages.observe({ stage: 'publish', type: key }, Math.max(0, Date.now() - dueAt.getTime()) / 1_000);

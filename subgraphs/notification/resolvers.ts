@@ -56,6 +56,7 @@ export type ResolverDependencies = {
   reports: ReportDependencies;
   log: Logger;
   findWhereabouts: FindWhereabouts;
+  isTraced: boolean;
   isBrokerUp: () => boolean;
   onAccepted: (type: NotificationType) => void;
 };

@@ -14,6 +14,8 @@ export type SendDependencies = {
   store: NotificationStore;
   peers: Peers;
   links: UnsubscribeLinks;
+  /** Whether the steps to come belong to the trace of the acceptance. */
+  isTraced: boolean;
   /** Called after the commit of a new one. */
   onAccepted: (type: NewNotification['type']) => void;
 };
@@ -33,7 +35,7 @@ export async function sendNotification(
 }
 
 async function accept(
-  { store, peers, links, onAccepted }: SendDependencies,
+  { store, peers, links, isTraced, onAccepted }: SendDependencies,
   send: ParsedSend,
   sender: { clientId: string } & Omit<Asked, 'key'>,
 ): Promise<Sent | Refusal> {
@@ -43,7 +45,7 @@ async function accept(
   // Nobody waits for the answer any more: so rather nothing than something that nobody knows of.
   if (sender.deadline !== undefined && leftOf(sender.deadline) <= 0) return tooLate;
 
-  const row = toRow(send, examined.result, sender);
+  const row = toRow(send, examined.result, sender, isTraced ? (sender.trace?.traceparent ?? null) : null);
   const acceptance = await store.accept(row);
   switch (acceptance.kind) {
     case 'new':
@@ -67,6 +69,7 @@ const toRow = (
   send: ParsedSend,
   { recipient, template, locale, message }: Rendered,
   { clientId, requestId: correlationId }: { clientId: string; requestId: string },
+  trace: string | null,
 ): NewNotification => ({
   id: uuidv7(),
   clientId,
@@ -87,6 +90,7 @@ const toRow = (
   message: JSON.stringify(message),
   metadata: JSON.stringify(send.metadata),
   correlationId,
+  trace,
 });
 
 /** The row as it stands right after its commit. */

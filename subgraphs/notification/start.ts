@@ -6,6 +6,7 @@ import { createLogger, type Logger } from '../../platform/logger.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { createPool } from '../../platform/postgres.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
+import { createTracer } from '../../platform/tracing.ts';
 import { serveSubgraph } from '../serve.ts';
 import type { NotificationConfig } from './config.ts';
 import { createCursors } from '../../platform/feed-cursor.ts';
@@ -31,6 +32,7 @@ const PEER_TIMEOUT_MS = 2_000;
 export const startNotification = (config: NotificationConfig, overrides: { broker?: Broker; log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('notification', config.logLevel);
+    const tracer = started.add('the tracer', await createTracer('notification', config.tracing));
     // Three loops of the relay hold a connection each while they publish; the rest is for requests.
     const pool = createPool(config.databaseUrl, { max: 20, log });
     started.onStop('notifications_db', () => pool.end());
@@ -56,10 +58,10 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
     createQueueGauge(metrics, { broker, names });
     const relay = started.add(
       'the relay',
-      startRelay({ pool, broker, names, queueDepthMax: config.queueDepthMax, counters, log }),
+      startRelay({ pool, broker, names, queueDepthMax: config.queueDepthMax, counters, tracer, log }),
     );
 
-    const feed = started.add('the feed', startFeedNumberer({ pool, broker, names, log }));
+    const feed = started.add('the feed', startFeedNumberer({ pool, broker, names, tracer, log }));
     const users = started.add(
       'the user client',
       createServiceClient({
@@ -111,6 +113,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
         streamTokens: createStreamTokens(config.secret),
         links: createUnsubscribeLinks(config.secret, config.publicUrl),
         reports,
+        isTraced: tracer.isOn,
         log,
         findWhereabouts: createWhereabouts(pool),
         isBrokerUp: () => broker.state === 'up',
@@ -120,6 +123,7 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
           feed.wake();
         },
       }),
+      tracer,
       log,
       metrics,
       checks: {

@@ -180,7 +180,7 @@ const ACCEPT = `
     SELECT * FROM json_to_recordset($1) AS s (
       id uuid, "clientId" text, "requestId" text, hash text, type text, "userId" uuid, "templateCode" text,
       "templateVersion" integer, locale text, priority smallint, "onAmbiguous" text, "sendAt" timestamptz,
-      "expiresAt" timestamptz, sensitive boolean, address text, "contactVersion" integer, message text, metadata text, "correlationId" text)),
+      "expiresAt" timestamptz, sensitive boolean, address text, "contactVersion" integer, message text, metadata text, "correlationId" text, trace text)),
   -- Deleted after the send had read of them. See erased_user.
   gone AS (SELECT e.user_id FROM erased_user e JOIN send ON e.user_id = send."userId" FOR KEY SHARE OF e),
   key AS (
@@ -196,8 +196,8 @@ const ACCEPT = `
       "onAmbiguous", greatest("sendAt", now()), "expiresAt", sensitive, address, "contactVersion" FROM fresh
     RETURNING id, created_at),
   written AS (
-    INSERT INTO content (notification_id, message, metadata, correlation_id)
-    SELECT id, message::json, metadata::json, "correlationId" FROM fresh),
+    INSERT INTO content (notification_id, message, metadata, correlation_id, trace)
+    SELECT id, message::json, metadata::json, "correlationId", trace FROM fresh),
   noted AS (
     INSERT INTO timeline (notification_id, event, detail)
     SELECT id, entry.event, entry.detail FROM fresh, LATERAL (VALUES
@@ -246,6 +246,8 @@ export type NewNotification = RequestKey & {
   message: string;
   metadata: string;
   correlationId: string;
+  /** The traceparent of its acceptance; null while nobody traces. */
+  trace: string | null;
 };
 
 /** `known`: the key belongs to an earlier send, whose id and hash these are. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { rateLimitVariables, toRates } from '../../platform/admission.ts';
 import { logLevel, parseEnv, port, secretRing, serviceUrl, trustedProxies, url, type Env } from '../../platform/env.ts';
+import { toTracing, tracingVariables } from '../../platform/tracing.ts';
 
 /** The template service's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -19,6 +20,7 @@ export const readConfig = (env: Env = process.env) => {
       CACHE_PREFIX: z.string().default(''),
       TRUSTED_PROXIES: trustedProxies,
       ...rateLimitVariables,
+      ...tracingVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -35,6 +37,7 @@ export const readConfig = (env: Env = process.env) => {
     cachePrefix: vars.CACHE_PREFIX,
     trustedProxies: vars.TRUSTED_PROXIES,
     rates: toRates(vars),
+    tracing: toTracing(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

@@ -7,6 +7,7 @@ import { createLogger, type Logger } from '../../platform/logger.ts';
 import { createPool } from '../../platform/postgres.ts';
 import { createRateLimits } from '../../platform/rate-limit.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
+import { createTracer } from '../../platform/tracing.ts';
 import { serveSubgraph } from '../serve.ts';
 import type { TemplateConfig } from './config.ts';
 import { createResolvers } from './resolvers.ts';
@@ -19,6 +20,7 @@ const USER_TIMEOUT_MS = 2_000;
 export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('template', config.logLevel);
+    const tracer = started.add('the tracer', await createTracer('template', config.tracing));
     const pool = createPool(config.databaseUrl, { max: 10, log });
     started.onStop('templates_db', () => pool.end());
     const store = createStore(pool);
@@ -45,6 +47,7 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
       secret: config.secret,
       trustedProxies: config.trustedProxies,
       resolvers: createResolvers({ pool, store }),
+      tracer,
       log,
       checks: { postgres: () => pool.query('SELECT 1') },
       rest: {

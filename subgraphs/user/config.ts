@@ -12,6 +12,7 @@ import {
   type Env,
 } from '../../platform/env.ts';
 import { keyRing } from '../../platform/tokens.ts';
+import { toTracing, tracingVariables } from '../../platform/tracing.ts';
 
 /** The user service's environment. */
 export const readConfig = (env: Env = process.env) => {
@@ -35,6 +36,7 @@ export const readConfig = (env: Env = process.env) => {
       ADMIN_API_KEY: secretRing("the admin's key"),
       TRUSTED_PROXIES: trustedProxies,
       ...rateLimitVariables,
+      ...tracingVariables,
       LOG_LEVEL: logLevel,
     },
     env,
@@ -53,6 +55,7 @@ export const readConfig = (env: Env = process.env) => {
     adminApiKey: vars.ADMIN_API_KEY,
     trustedProxies: vars.TRUSTED_PROXIES,
     rates: toRates(vars),
+    tracing: toTracing(vars),
     logLevel: vars.LOG_LEVEL,
   };
 };

@@ -10,6 +10,7 @@ import { createLogger, type Logger } from '../../platform/logger.ts';
 import { createTokenVerifier } from '../../platform/tokens.ts';
 import { createRateLimits } from '../../platform/rate-limit.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
+import { createTracer } from '../../platform/tracing.ts';
 import { serveSubgraph } from '../serve.ts';
 import { createApiKeyStore } from './api-key-store.ts';
 import { createPreferencesCache } from './cache-preferences.ts';
@@ -26,6 +27,7 @@ const ERASE_TIMEOUT_MS = 10_000;
 export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('user', config.logLevel);
+    const tracer = started.add('the tracer', await createTracer('user', config.tracing));
     const pool = createPool(config.databaseUrl, { max: 10, log });
     started.onStop('users_db', () => pool.end());
     const cache = overrides.cache ?? started.add('cache', createRedisCache(config.redisUrl, log));
@@ -63,6 +65,7 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
       secret: config.secret,
       trustedProxies: config.trustedProxies,
       resolvers: createResolvers({ pool, store, keys, preferences, sessions, onDeleted: others.wake }),
+      tracer,
       log,
       checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },
       rest: {

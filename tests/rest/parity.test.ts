@@ -418,10 +418,8 @@ async function tell(method: Method, [path, body]: [string, object?]) {
   };
 }
 
-/** What an act has changed, without what differs each time it is done. */
-async function changesBy(act: () => Promise<unknown>, subject: Subject): Promise<string[]> {
-  const before = await readTables(herald);
-  await act();
+/** Nothing is on its way any more. */
+async function settled(): Promise<void> {
   await until(async () => {
     const [waiting] = await herald.sql('user', 'SELECT count(*)::integer AS count FROM user_outbox');
     // What is due is published a moment later, and what has happened is numbered.
@@ -431,6 +429,14 @@ async function changesBy(act: () => Promise<unknown>, subject: Subject): Promise
     );
     return waiting?.['count'] === 0 && busy?.['count'] === 0;
   });
+}
+
+/** What an act has changed, without what differs each time it is done. */
+async function changesBy(act: () => Promise<unknown>, subject: Subject): Promise<string[]> {
+  await settled();
+  const before = await readTables(herald);
+  await act();
+  await settled();
   const changes: string[] = [];
   for (const [table, rows] of await readTables(herald)) {
     if (table.endsWith('.audit') || table.endsWith('broker_mark')) continue;

@@ -1,0 +1,35 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { givenTemplate, givenUser, readNotification, sendBody } from './given.ts';
+import { startHerald, type Herald } from './start.ts';
+import { logged } from './test-log.ts';
+import { until } from './until.ts';
+
+let herald: Herald;
+beforeAll(async () => {
+  herald = await startHerald();
+});
+afterAll(() => herald?.stop());
+
+test('a search for the id of its request finds the whole life of a notification, and for its own id too', async () => {
+  const correlationId = `order-${randomUUID()}`;
+  const [user, template] = [await givenUser(herald), await givenTemplate(herald)];
+  const sent = await herald.rest('POST', '/api/v1/notifications/', sendBody(user, template), {
+    'x-correlation-id': correlationId,
+  });
+  const id = String(sent.body.notification_id);
+  await until(async () => (await readNotification(herald, id)).status === 'delivered');
+  const stepsOf = (text: string) =>
+    logged()
+      .filter((line) => JSON.stringify(line).includes(text))
+      .map(({ service, msg }) => `${String(service)}: ${String(msg)}`);
+  const life = [
+    'notification: notification accepted',
+    'notification: job published',
+    'email-worker: notification handled',
+    'notification: notification delivered',
+  ];
+  await until(() => life.every((step) => stepsOf(correlationId).includes(step))).catch(() => {});
+  expect(stepsOf(correlationId)).toEqual(expect.arrayContaining(life));
+  expect(stepsOf(id)).toEqual(expect.arrayContaining(life));
+});
