@@ -8,7 +8,10 @@ COPY scripts ./scripts
 RUN npm ci --no-audit --no-fund
 COPY . .
 # The Node of the image runs it: the one that npm brought is for machines without.
-RUN npm run setup && npm prune --omit=dev --no-audit --no-fund && npm cache clean --force
+# What is optional is Firestore and Storage of firebase-admin, which nobody here asks for, and Prisma's own command.
+RUN npm run setup \
+  && npm prune --omit=dev --omit=optional --omit=peer --no-audit --no-fund \
+  && node scripts/slim.mjs
 
 FROM node:24.11.1-bookworm-slim
 ENV NODE_ENV=production HOST=0.0.0.0

@@ -5,9 +5,10 @@ import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { findBinary } from './find-binary.ts';
 import { makeFolder, type PrivateFolder } from './private-folder.ts';
+import { copyDatabases } from './databases.ts';
 import { freePort } from './private-process.ts';
 import { findProcesses, startProgram, type Program } from './program.ts';
 import { until } from './until.ts';
@@ -281,7 +282,7 @@ describe('npm start', { timeout: 90_000 }, () => {
     });
   });
 
-  it('has programs that need no development package once they are generated', async () => {
+  it('has programs that need no development package once they are generated, in the tree that an image is made of', async () => {
     const pruned = join(folder.path, 'pruned');
     await run('cp', ['-al', checkout, pruned]);
     // The Node that the packages brought is pruned as well; here it stands for the machine's.
@@ -290,7 +291,12 @@ describe('npm start', { timeout: 90_000 }, () => {
       PATH: join(checkout, 'node_modules', '.bin') + delimiter + (userEnv()['PATH'] ?? ''),
       NODE_ENV: 'production',
     };
-    await run('npm', ['prune', '--omit=dev', '--offline', '--no-audit', '--no-fund'], { cwd: pruned, env });
+    // As the Dockerfile does it.
+    const omitted = ['--omit=dev', '--omit=optional', '--omit=peer'];
+    await run('npm', ['prune', ...omitted, '--offline', '--no-audit', '--no-fund'], { cwd: pruned, env });
+    await run('node', ['scripts/slim.mjs'], { cwd: pruned, env });
+    const { stdout: size } = await run('du', ['-sm', 'node_modules'], { cwd: pruned });
+    expect(Number.parseInt(size, 10)).toBeLessThanOrEqual(170);
     for (const script of ['gateway', 'user', 'template', 'notification', 'worker -- email']) {
       const program = startProgram('npm', ['run', '--silent', ...`start:${script}`.split(' ')], { cwd: pruned, env });
       expect(await program.ended).toEqual({ code: 1, signal: null });
@@ -301,7 +307,7 @@ describe('npm start', { timeout: 90_000 }, () => {
     });
 
     const secrets = ['USER_SECRET', 'TEMPLATE_SECRET', 'NOTIFICATION_SECRET', 'ADMIN_API_KEY', 'WORKER_API_KEY'];
-    const given = {
+    const given: Record<string, string> = {
       ...Object.fromEntries(secrets.map((name) => [name, `the-${name.toLowerCase()}-of-this-story`])),
       JWT_KEYS: 'story:the-signing-key-of-this-story-has-32-characters',
       REDIS_URL: 'redis://127.0.0.1:1',
@@ -319,6 +325,31 @@ describe('npm start', { timeout: 90_000 }, () => {
     await program.ended;
     expect(await leftOf(program)).toEqual([]);
     running.pop();
+
+    // Prisma compiles its queries, and a collector has OpenTelemetry loaded.
+    const databases = await copyDatabases(inject('postgresUrl'), inject('templateDatabases'));
+    const users = startProgram('npm', ['run', '--silent', 'start:user'], {
+      cwd: pruned,
+      env: {
+        ...env,
+        ...given,
+        PORT: ports['USER_PORT'],
+        USERS_DATABASE_URL: databases.urlOf('user'),
+        OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
+      },
+    });
+    running.push(users);
+    await users.says('the user service is up');
+    const made = await fetch(`http://127.0.0.1:${ports['USER_PORT']}/api/v1/users/`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${given['ADMIN_API_KEY']}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ name: 'Ada', email: 'ada@example.com', password: 'correct horse' }),
+    });
+    expect(made.status).toBe(201);
+    users.signal('SIGTERM');
+    await users.ended;
+    running.pop();
+    await databases.drop();
     await rm(pruned, { recursive: true });
   });
 
