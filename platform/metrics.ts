@@ -27,30 +27,41 @@ export function createMetrics(service: string): Metrics {
       this.set(process.memoryUsage.rss());
     },
   });
-  const delay = monitorEventLoopDelay({ resolution: LOOK_EVERY_MS });
-  delay.enable();
   new Gauge({
     name: 'herald_event_loop_lag_seconds',
     help: 'How late the event loop was since the metrics were last read: half of the time, 1 % of it, and at most',
     labelNames: ['quantile'],
     registers: [registry],
     collect() {
-      // Read again at once: nothing new is known.
-      if (delay.count === 0) return;
-      for (const [quantile, nanoseconds] of [
-        ['0.5', delay.percentile(50)],
-        ['0.99', delay.percentile(99)],
-        ['1', delay.max],
-      ] as const)
-        // It measures from one look to the next.
-        this.set({ quantile }, Math.max(0, nanoseconds / 1e9 - LOOK_EVERY_MS / 1_000));
-      delay.reset();
+      for (const [quantile, seconds] of Object.entries(readLag())) this.set({ quantile }, seconds);
     },
   });
   return registry;
 }
 
 const LOOK_EVERY_MS = 20;
+/** The services of one process are read one right after the other. */
+const READ_TOGETHER_MS = 250;
+
+/** One for a process, however many services it holds: each looks fifty times a second. */
+let delay: ReturnType<typeof monitorEventLoopDelay> | undefined;
+let lag: Record<string, number> = {};
+let readAt = -Infinity;
+
+/** Seconds, by quantile. */
+function readLag(): Record<string, number> {
+  if (delay === undefined) {
+    delay = monitorEventLoopDelay({ resolution: LOOK_EVERY_MS });
+    delay.enable();
+  }
+  if (performance.now() - readAt < READ_TOGETHER_MS) return lag;
+  // It measures from one look to the next.
+  const toLag = (nanoseconds: number) => (delay?.count ? Math.max(0, nanoseconds / 1e9 - LOOK_EVERY_MS / 1_000) : 0);
+  lag = { '0.5': toLag(delay.percentile(50)), '0.99': toLag(delay.percentile(99)), '1': toLag(delay.max) };
+  readAt = performance.now();
+  delay.reset();
+  return lag;
+}
 
 /** Serves `GET /metrics` in Prometheus' text format, and measures every request to the server, by the path of its route. */
 export function registerMetrics(app: FastifyInstance, metrics: Metrics): void {

@@ -100,6 +100,8 @@ describe('tail', () => {
       await send();
       return program.output().includes('DELIVERED');
     });
+    // What a worker can't report while the gateway is away would come much later.
+    await herald.drained();
     await herald.stopPart('gateway');
     await program.says('the connection is lost');
     await herald.startPart('gateway');

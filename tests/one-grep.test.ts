@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { givenTemplate, givenUser, readNotification, sendBody } from './given.ts';
 import { startHerald, type Herald } from './start.ts';
-import { logged } from './test-log.ts';
+import { createTestLogger, logged } from './test-log.ts';
 import { until } from './until.ts';
 
 let herald: Herald;
@@ -32,4 +32,21 @@ test('a search for the id of its request finds the whole life of a notification,
   await until(() => life.every((step) => stepsOf(correlationId).includes(step))).catch(() => {});
   expect(stepsOf(correlationId)).toEqual(expect.arrayContaining(life));
   expect(stepsOf(id)).toEqual(expect.arrayContaining(life));
+});
+
+test('nobody is named in it, though their mail server and their database do', async () => {
+  const template = await givenTemplate(herald);
+  const address = `lovelace-${randomUUID()}@example.com`;
+  const user = await givenUser(herald, { name: 'Countess of Lovelace', email: address });
+  const sent = await herald.rest('POST', '/api/v1/notifications/', sendBody(user, template));
+  await until(async () => (await readNotification(herald, sent.body.notification_id)).status === 'delivered');
+  const log = createTestLogger('story');
+  log.warn(
+    { reason: `550 5.1.1 <${address}>: no such user`, err: new Error(`Key (email)=(${address}) exists`) },
+    address,
+  );
+  log.error({ err: new Error('connect postgresql://herald:the-password@db.example.com:5432 failed') }, 'away');
+  const text = JSON.stringify(logged());
+  expect(text).toContain('550 5.1.1 <[address]>: no such user');
+  for (const personal of [address, 'Countess', 'the-password']) expect(text).not.toContain(personal);
 });

@@ -156,7 +156,7 @@ describe.skipIf(amqpUrl === null || redisUrl === null)(
 
     it('has a gateway that starts without the others, says so, and goes on when they come', async () => {
       startThese(['gateway']);
-      await until(async () => (await rest('GET', `${urlOf('gateway')}/health`)).status === 200, { timeoutMs: 10_000 });
+      await until(async () => (await rest('GET', `${urlOf('gateway')}/health`)).status === 200, { timeoutMs: 30_000 });
       const { status, body } = await rest('GET', `${urlOf('gateway')}/ready`);
       expect({ status, body }).toMatchObject({
         status: 503,
