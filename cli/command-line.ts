@@ -66,7 +66,7 @@ export function parseCommandLine<Context>(
   );
   try {
     const { values, positionals } = parseArgs({
-      args: line.slice(command.words.length),
+      args: withValues(line.slice(command.words.length), options),
       options: config,
       allowPositionals: true,
     });
@@ -77,6 +77,22 @@ export function parseCommandLine<Context>(
     if (error instanceof UsageError) throw error;
     throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
   }
+}
+
+/** A value may begin with a dash, as one cursor in 64 does: the next option is another option, and anything else the value. */
+function withValues(words: string[], options: Record<string, Option>): string[] {
+  const isOption = (word: string) => word.startsWith('--') && Object.hasOwn(options, word.slice(2).split('=')[0] ?? '');
+  const args: string[] = [];
+  for (let place = 0; place < words.length; place += 1) {
+    const [word = '', next] = [words[place], words[place + 1]];
+    if (word === '--') return [...args, ...words.slice(place)];
+    const takesValue = isOption(word) && options[word.slice(2)]?.value !== undefined;
+    if (takesValue && next?.startsWith('-') === true && !isOption(next)) {
+      args.push(`${word}=${next}`);
+      place += 1;
+    } else args.push(word);
+  }
+  return args;
 }
 
 function toGiven(values: Record<string, unknown>, rest: string[]): Given {
