@@ -96,7 +96,7 @@ describe.skipIf(!inject('privateServices').redis)('Redis and its faults', () => 
   test('frozen, as behind a cut cable, every call fails within 300 ms; thawed, it answers again', async () => {
     const cache = createRedisCache(redis.url, quiet);
     await until(() => cache.ping().then(() => true));
-    redis.freeze();
+    await redis.freeze();
     try {
       await failsFast(cache);
       await failsFast(cache);
@@ -108,7 +108,7 @@ describe.skipIf(!inject('privateServices').redis)('Redis and its faults', () => 
   });
 
   test('created while Redis is frozen, it connects once Redis answers', async () => {
-    redis.freeze();
+    await redis.freeze();
     const warnings: object[] = [];
     const cache = createRedisCache(redis.url, { ...quiet, warn: (fields) => void warnings.push(fields) });
     try {

@@ -7,6 +7,7 @@ import { prepare, type Given } from './faults/send.ts';
 const { rabbitmq, redis } = inject('privateServices');
 
 /** The faults of `npm run test:faults` that break most, on few notifications; all of them, and the table, are its own. */
+const COUNT = 400;
 const SHORT = [
   'kill -9 a worker before it reports',
   'kill -9 the notification service',
@@ -28,14 +29,17 @@ describe.skipIf(!rabbitmq || !redis)('Herald, as processes of their own, under f
     const fault = faults.find((candidate) => candidate.name === name);
     if (fault === undefined) throw new Error(`there is no fault ${name}`);
     const run = `short-${SHORT.indexOf(name)}`;
-    const { problems, accepted, lost } = await runFault(herald, fault, { run, seed: 'short', count: 200, given }).catch(
-      async (cause: unknown) => {
-        throw new Error(`${(cause as Error).message}\n${await herald.lastLines(10)}`, { cause });
-      },
-    );
+    const { problems, accepted, lost } = await runFault(herald, fault, {
+      run,
+      seed: 'short',
+      count: COUNT,
+      given,
+    }).catch(async (cause: unknown) => {
+      throw new Error(`${(cause as Error).message}\n${await herald.lastLines(10)}`, { cause });
+    });
     expect({ problems, accepted, lost }, await herald.lastLines(10)).toEqual({
       problems: [],
-      accepted: 200 * (fault.times ?? 1),
+      accepted: COUNT * (fault.times ?? 1),
       lost: 0,
     });
   });

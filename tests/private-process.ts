@@ -1,7 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
 
 /**
  * Starts a program that can't outlive this process, however this process ends: a shell of the same process group waits
@@ -72,6 +74,19 @@ export function killGroup(pid: number): void {
     process.kill(-pid, 'SIGKILL');
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+  }
+}
+
+/** SIGSTOP, which returns while threads still run. Resolves when the last one stands still; where nobody tells that, after a while. */
+export async function freezeProcess(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP');
+  if (!existsSync('/proc/self/task')) return wait(200);
+  const stateOf = async (thread: string) =>
+    /\) (\S)/.exec(await readFile(`/proc/${pid}/task/${thread}/stat`, 'utf8').catch(() => ') T'))?.[1];
+  for (;;) {
+    const states = await Promise.all((await readdir(`/proc/${pid}/task`)).map(stateOf));
+    if (states.every((state) => state === 'T')) return;
+    await wait(5);
   }
 }
 

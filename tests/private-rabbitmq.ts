@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { connect } from 'amqplib';
 import { findBinary } from './find-binary.ts';
 import { makeFolder } from './private-folder.ts';
-import { freePort, startProcess, type PrivateProcess } from './private-process.ts';
+import { freePort, freezeProcess, startProcess, type PrivateProcess } from './private-process.ts';
 import { until } from './until.ts';
 
 /**
@@ -56,7 +56,7 @@ export async function startPrivateRabbitmq(): Promise<PrivateRabbitmq> {
     get pid() {
       return pid;
     },
-    freeze: () => void process.kill(pid, 'SIGSTOP'),
+    freeze: () => freezeProcess(pid),
     thaw: () => void process.kill(pid, 'SIGCONT'),
     kill9: () => node.kill(),
     async restart() {
@@ -122,7 +122,7 @@ export type PrivateRabbitmq = {
   url: string;
   readonly pid: number;
   /** SIGSTOP: it holds its connections and answers nothing. */
-  freeze(): void;
+  freeze(): Promise<void>;
   thaw(): void;
   /** SIGKILL to the node; its data and port stay for `restart`. */
   kill9(): Promise<void>;

@@ -3,7 +3,7 @@ import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { findBinary } from './find-binary.ts';
 import { makeFolder } from './private-folder.ts';
-import { freePort, startProcess, type PrivateProcess } from './private-process.ts';
+import { freePort, freezeProcess, startProcess, type PrivateProcess } from './private-process.ts';
 import { until } from './until.ts';
 
 /** Starts a Redis (or Valkey) of its own on a free port of 127.0.0.1, in memory only. It dies with this process. */
@@ -51,7 +51,7 @@ export async function startPrivateRedis(): Promise<PrivateRedis> {
     get pid() {
       return redis.pid;
     },
-    freeze: () => void process.kill(redis.pid, 'SIGSTOP'),
+    freeze: () => freezeProcess(redis.pid),
     thaw: () => void process.kill(redis.pid, 'SIGCONT'),
     kill9: () => redis.kill(),
     async restart() {
@@ -80,7 +80,7 @@ export type PrivateRedis = {
   url: string;
   readonly pid: number;
   /** SIGSTOP: it holds its connections and answers nothing, as behind a cut cable. */
-  freeze(): void;
+  freeze(): Promise<void>;
   thaw(): void;
   kill9(): Promise<void>;
   restart(): Promise<void>;

@@ -87,7 +87,7 @@ describe.skipIf(!inject('privateServices').rabbitmq)('RabbitMQ and its faults', 
     const consumer = broker.consume(names.work, { concurrency: 1 }, async () => 'ack');
     await send('1');
     await until(async () => (await broker.depth(names.work)) === 0);
-    rabbitmq.freeze();
+    await rabbitmq.freeze();
     try {
       const started = performance.now();
       await Promise.all([
@@ -115,7 +115,7 @@ describe.skipIf(!inject('privateServices').rabbitmq)('RabbitMQ and its faults', 
     await until(async () => (await consumers()) === 1);
     await consumer.pause();
 
-    rabbitmq.freeze();
+    await rabbitmq.freeze();
     await consumer.resume();
     await until(() => logged('warn').length > 0, UP).finally(() => rabbitmq.thaw());
     await send('1');

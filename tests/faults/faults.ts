@@ -35,7 +35,7 @@ const workerPoints: Fault[] = [
     for (const link of stage.herald.links('gateway', worker)) link.hold();
     // It tries for 2 s, then it would keep the outcome in the database.
     await wait(300);
-    await until(async () => (await stage.openHandovers(worker)).length >= 1, { timeoutMs: 1_000 });
+    await until(async () => (await stage.openHandovers(worker)).length >= 1, { timeoutMs: 1_500 });
     return 'open';
   }),
   {
