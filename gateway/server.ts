@@ -170,7 +170,7 @@ export const startGateway = (
     // Before everything: a browser's preflight has no credential.
     await registerCors(app, config.corsOrigins);
     const authenticate = createAuth(config, clients.user);
-    const refuseNew = registerIntake(app, authenticate);
+    const intake = registerIntake(app, authenticate);
     registerHealth(
       app,
       Object.fromEntries(Object.entries(config.services).map(([name, { url }]) => [name, () => ping(url)])),
@@ -251,26 +251,42 @@ export const startGateway = (
       }),
     );
     started.onStop('the server', () => app.close());
-    started.onStop('the subscribers', () => subscriptions.drain(overrides.drainMs ?? DRAIN_MS));
+    // Requests are still answered: a proxy takes a moment to learn that no more should be sent here.
+    started.onStop('the subscribers', () => {
+      intake.leave();
+      return subscriptions.drain(overrides.drainMs ?? DRAIN_MS);
+    });
     const port = await listen(app, config.host, config.port);
     log.info({ port }, 'the gateway is up');
-    return { port, refuseNew };
+    return { port, refuseNew: intake.refuseNew };
   });
 
-/**
- * Must be registered before the routes.
- * @returns what stops the intake: from then on everybody is refused but the workers, which have outcomes to report
- */
-function registerIntake(app: FastifyInstance, authenticate: Authenticate): () => void {
-  let isOpen = true;
+type Intake = {
+  /** Whoever looks whether this gateway is healthy is told to send to another. */
+  leave(): void;
+  /** From then on everybody is refused but the workers, which have outcomes to report. */
+  refuseNew(): void;
+};
+
+/** Must be registered before the routes. */
+function registerIntake(app: FastifyInstance, authenticate: Authenticate): Intake {
+  let state: 'open' | 'leaving' | 'closed' = 'open';
   app.addHook('onRequest', async (request, reply) => {
-    if (isOpen || (await authenticate(request.headers))?.kind === 'worker') return undefined;
+    if (state === 'open') return undefined;
+    const isProbe = request.routeOptions.url === '/health' || request.routeOptions.url === '/ready';
+    if (state === 'leaving' && !isProbe) return undefined;
+    if ((await authenticate(request.headers))?.kind === 'worker') return undefined;
     void reply.header('connection', 'close').header('retry-after', STOPPING.retryAfterSeconds);
     if (request.routeOptions.url !== '/graphql') return sendProblem(reply, STOPPING);
     return refuseAs(reply, STOPPING);
   });
-  return () => {
-    isOpen = false;
+  return {
+    leave() {
+      if (state === 'open') state = 'leaving';
+    },
+    refuseNew() {
+      state = 'closed';
+    },
   };
 }
 

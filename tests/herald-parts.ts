@@ -45,6 +45,8 @@ export type Overrides = {
   tracing?: TracingConfig;
   supergraph?: Supergraph;
   subscriptions?: Partial<GatewayConfig['subscriptions']>;
+  /** Over which a gateway that stops says goodbye to its subscribers; 0.1 s when left out. */
+  drainMs?: number;
   breaker?: { errorPercent?: number; minSends?: number; windowMs?: number; resetMs?: number };
 };
 
@@ -180,7 +182,7 @@ export function createParts({ databases, broker, cache, mailbox, urlOf, override
             ...overrides.subscriptions,
           },
         },
-        { broker, log: createTestLogger('gateway'), drainMs: 100 },
+        { broker, log: createTestLogger('gateway'), drainMs: overrides.drainMs ?? 100 },
       ),
     email: (port) =>
       startChannel(port, 'email', overrides.emailProviders ?? ['smtp'], {

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { request } from 'undici';
 import { WebSocket, type ClientOptions } from 'ws';
@@ -61,7 +63,7 @@ function open({
   path = '/graphql',
   protocol = 'graphql-transport-ws',
   ...options
-}: ClientOptions & { path?: string; protocol?: string } = {}) {
+}: Omit<ClientOptions, 'protocol'> & { path?: string; protocol?: string | string[] } = {}) {
   const socket = new WebSocket(`${herald.url.replace('http', 'ws')}${path}`, protocol, options);
   sockets.push(socket);
   const messages: Record<string, unknown>[] = [];
@@ -125,8 +127,9 @@ describe('who gets in', () => {
 
   test('another path has none, and another protocol ends at once', async () => {
     expect((await open({ path: '/elsewhere' }).refused).statusCode).toBe(404);
-    const one = open({ protocol: 'graphql-ws' });
-    expect(await one.closed).toMatchObject({ code: expect.any(Number) });
+    // A client that speaks another protocol only gives up by itself, as nothing was agreed on.
+    expect(await open({ protocol: 'graphql-ws' }).closed).toMatchObject({ code: 1006 });
+    expect(await open({ protocol: [] }).closed).toMatchObject({ code: 4406 });
   });
 
   test('who says nothing is closed with 4408', async () => {
@@ -228,6 +231,35 @@ describe('how much', () => {
     twice.say(subscribe);
     twice.say(subscribe);
     expect(await twice.closed).toEqual({ code: 4409, reason: 'Subscriber for 1 already exists' });
+  });
+
+  test('who asks without end and reads no answer is gone', async () => {
+    const one = open();
+    await one.opened;
+    one.say(init());
+    await until(() => one.messages.length === 1);
+    one.socket.pause();
+    const payload = { a: 'x'.repeat(60_000) };
+    for (let count = 0; count < 2_000 && (await gauge('herald_subscription_sockets')) > 0; count += 20)
+      for (let more = 0; more < 20; more += 1) one.say({ type: 'ping', payload });
+    expect(await gauge('herald_subscription_sockets')).toBe(0);
+  });
+
+  test('who is refused and keeps the connection open loses it', async () => {
+    const { hostname, port } = new URL(herald.url);
+    const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.on('error', () => {});
+    socket.write(
+      'GET /elsewhere HTTP/1.1\r\nhost: herald\r\nconnection: upgrade\r\nupgrade: websocket\r\n' +
+        'sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
+    );
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    expect(String(answer)).toMatch(/^HTTP\/1\.1 404 /);
+    // Nobody listens there any more: what is sent now is answered with a reset.
+    const writing = setInterval(() => socket.write('x'), 20);
+    await closed;
+    clearInterval(writing);
   });
 
   test('pings are answered', async () => {

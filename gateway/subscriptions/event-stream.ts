@@ -1,5 +1,7 @@
-import type { FastifyReply } from 'fastify';
+import type { ServerResponse } from 'node:http';
 import { setTimeout as wait } from 'node:timers/promises';
+import type { FastifyReply } from 'fastify';
+import { unavailable, type Refusal } from '../../platform/refusal.ts';
 
 /** Server-sent events on one answer (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
 export type EventStream = {
@@ -11,16 +13,25 @@ export type EventStream = {
 
 /** All answers that stream now. */
 export type EventStreams = {
-  /** @param onClose is called once, when it was ended or its reader has left */
+  /** Why no other one is taken now; null when it is. */
+  admit(): Refusal | null;
+  /** @param onClose is called once, when it was ended or its reader has left; at once when the reader left before */
   open(reply: FastifyReply, onClose: () => void): EventStream;
   count(): number;
-  /** Ends all within the time, a few at a time. */
+  /** Takes no more, and ends all within the time, a few at a time. */
   drain(withinMs: number): Promise<void>;
   stop(): void;
 };
 
-export function createEventStreams(): EventStreams {
+/** Whoever asks may be gone while it is found out who they are: then at once. */
+export function whenClosed(raw: ServerResponse, act: () => void): void {
+  if (raw.closed) act();
+  else raw.once('close', act);
+}
+
+export function createEventStreams(max: number): EventStreams {
   const open = new Map<EventStream, (text: string) => void>();
+  let isDraining = false;
   // Proxies end what is silent for long; and a reader that is gone is noticed by writing to it.
   const heartbeat = setInterval(() => {
     for (const write of open.values()) write(':\n\n');
@@ -28,6 +39,10 @@ export function createEventStreams(): EventStreams {
 
   return {
     count: () => open.size,
+    admit() {
+      if (isDraining) return unavailable('Herald is stopping: come back in a moment', 5);
+      return open.size < max ? null : unavailable('too many connections', 5);
+    },
     open(reply, onClose) {
       reply.hijack();
       const { raw } = reply;
@@ -57,15 +72,18 @@ export function createEventStreams(): EventStreams {
       };
       open.set(stream, (text) => raw.writableLength === 0 && raw.write(text));
       raw.on('error', () => raw.destroy());
-      raw.once('close', () => {
+      whenClosed(raw, () => {
         open.delete(stream);
         onClose();
       });
       // Some browsers show the headers only when something follows them.
       raw.write(':\n\n');
+      // Who was let in just before the last goodbye was said.
+      if (isDraining) stream.end();
       return stream;
     },
     async drain(withinMs) {
+      isDraining = true;
       const all = [...open.keys()];
       const batch = Math.max(1, Math.ceil(all.length / DRAIN_STEPS));
       for (let first = 0; first < all.length; first += batch) {

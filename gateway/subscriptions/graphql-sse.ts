@@ -6,9 +6,9 @@ import type { Logger } from '../../platform/logger.ts';
 import type { SignedContext } from '../../platform/trust.ts';
 import { isOperation, type Operation, type TrustedDocuments } from '../limits/trusted-documents.ts';
 import type { Prepared } from './engine.ts';
-import type { EventStream, EventStreams } from './event-stream.ts';
+import { whenClosed, type EventStream, type EventStreams } from './event-stream.ts';
 import { faultsOf, type Show } from './faults.ts';
-import type { Session, Sessions } from './sessions.ts';
+import { CREDENTIAL_ENDED, type Session, type Sessions } from './sessions.ts';
 import type { OnEnd, Subscribe } from './subscribe.ts';
 
 export type GraphqlSseDependencies = {
@@ -16,7 +16,6 @@ export type GraphqlSseDependencies = {
   admission: Pick<Admission, 'admit'>;
   trusted: TrustedDocuments;
   streams: EventStreams;
-  maxStreams: number;
   prepare: (request: Operation) => Prepared;
   subscribe: Subscribe;
   show: Show;
@@ -33,9 +32,11 @@ export function registerGraphqlSse(app: FastifyInstance, path: string, deps: Gra
   app.route({
     method: ['GET', 'POST'],
     url: path,
+    // An answer without a body would never end.
+    exposeHeadRoute: false,
     onRequest: async (request, reply) => {
-      if (deps.streams.count() >= deps.maxStreams)
-        return refuseHttp(reply, { ...refuse('UNAVAILABLE', 'too many connections'), retryAfterSeconds: 5 });
+      const full = deps.streams.admit();
+      if (full !== null) return refuseHttp(reply, full);
       const end = new AbortController();
       const session = await deps.sessions.open(request.headers, (why) => end.abort(why));
       const refused = await deps.admission.admit(isRefusal(session) ? null : session.viewer, request, reply);
@@ -45,29 +46,35 @@ export function registerGraphqlSse(app: FastifyInstance, path: string, deps: Gra
         return refuseHttp(reply, refused);
       }
       // Whatever becomes of the request.
-      reply.raw.once('close', () => session.close());
+      whenClosed(reply.raw, () => session.close());
       sessions.set(request, { session, end });
       return undefined;
     },
     handler: async (request, reply) => {
       const { session, end } = sessions.get(request) as { session: Session; end: AbortController };
       const accept = request.headers.accept ?? '';
-      if (accept !== '' && !/text\/event-stream|\*\/\*/.test(accept))
+      if (accept !== '' && !/text\/event-stream|text\/\*|\*\/\*/.test(accept))
         return refuseHttp(
           reply,
           refuse('BAD_USER_INPUT', 'this answers events: send the header accept: text/event-stream'),
+          406,
         );
-      const asked = request.method === 'GET' ? readQuery(request.query) : request.body;
       let stream: EventStream | undefined = undefined;
-      const subscription = await begin(asked, toRequestContext(request, session.viewer), ({ kind }) => {
+      const subscription = await begin(request, toRequestContext(request, session.viewer), ({ kind }) => {
         deps.countEnd(kind);
         // Without a goodbye, so that it comes back, behind the last that it has.
         if (kind === 'slow') stream?.end();
       });
 
-      stream = deps.streams.open(reply, () => {
+      const leave = () => {
         if ('next' in subscription) void subscription.return();
-      });
+      };
+      // While the body was on its way.
+      if (end.signal.aborted) {
+        leave();
+        return refuseHttp(reply, CREDENTIAL_ENDED);
+      }
+      stream = deps.streams.open(reply, leave);
       const { send } = stream;
       const next = (result: unknown) => send({ event: 'next', data: JSON.stringify(result) });
       end.signal.addEventListener('abort', () => {
@@ -84,8 +91,9 @@ export function registerGraphqlSse(app: FastifyInstance, path: string, deps: Gra
   });
 
   /** A refusal is told within the stream: a client of this protocol reads it there. */
-  async function begin(asked: unknown, context: SignedContext, onEnd: OnEnd) {
+  async function begin(request: FastifyRequest, context: SignedContext, onEnd: OnEnd) {
     try {
+      const asked = request.method === 'GET' ? readQuery(request.query) : request.body;
       if (!isOperation(asked))
         throw toGraphQLError(refuse('BAD_USER_INPUT', 'the request needs a query', 'query', 'REQUIRED'));
       const untrusted = deps.trusted.admitOperation(asked);
@@ -112,9 +120,13 @@ function readQuery(query: unknown): unknown {
   return { ...rest, variables: parse(variables), extensions: parse(extensions) };
 }
 
-function refuseHttp(reply: FastifyReply, { code, message, retryAfterSeconds }: Refusal) {
+function refuseHttp(
+  reply: FastifyReply,
+  { code, message, retryAfterSeconds }: Refusal,
+  status: number = STATUS_OF[code],
+) {
   if (retryAfterSeconds !== undefined) void reply.header('retry-after', retryAfterSeconds);
   if (code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer');
   const extensions = { code, retryAfterSeconds, requestId: reply.request.id };
-  return reply.code(STATUS_OF[code]).send({ errors: [{ message, extensions }] });
+  return reply.code(status).send({ errors: [{ message, extensions }] });
 }

@@ -63,7 +63,7 @@ export const openSubscriptions = (
         maxPerViewer: config.subscriptions.maxConnectionsPerViewer,
       }),
     );
-    const streams = createEventStreams();
+    const streams = createEventStreams(config.subscriptions.maxConnections);
     started.onStop('the event streams', () => streams.stop());
 
     const ended = createEndCounter(deps.metrics);
@@ -72,7 +72,6 @@ export const openSubscriptions = (
       admission,
       trusted,
       streams,
-      maxStreams: config.subscriptions.maxConnections,
       prepare: engine.prepare,
       subscribe: ((...asked) => subscribe({ ...sources, executions, show }, ...asked)) satisfies Subscribe,
       show,

@@ -2,40 +2,40 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { StatusEvent } from '../../contracts/events.ts';
 import type { Admission } from '../../platform/admission.ts';
 import { sendProblem } from '../../platform/problem.ts';
-import { isRefusal, refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
+import { isRefusal, refuse, type Refusal } from '../../platform/refusal.ts';
 import { toRequestContext } from '../../platform/request-context.ts';
 import type { StreamTokens } from '../../platform/stream-token.ts';
-import type { EventStream, EventStreams } from './event-stream.ts';
-import type { Session, SessionEnd, Sessions } from './sessions.ts';
+import { whenClosed, type EventStream, type EventStreams } from './event-stream.ts';
+import { CREDENTIAL_ENDED, type Session, type SessionEnd, type Sessions } from './sessions.ts';
 import { openStatusStream, type StreamSources } from './status-stream.ts';
 
 export type PlainSseDependencies = {
   sessions: Sessions;
   admission: Pick<Admission, 'admit'>;
   streams: EventStreams;
-  maxStreams: number;
   sources: StreamSources;
   tokens: Pick<StreamTokens, 'parseToken'>;
   countEnd: (reason: string) => void;
 };
 
-type Query = { stream_token?: string; last_event_id?: string };
+/** What is given several times comes as a list. */
+type Query = { stream_token?: string | string[]; last_event_id?: string | string[] };
 
 /**
  * `GET /api/v1/notifications/{id}/events`: the status of one notification as server-sent events, for clients without GraphQL. Event ids are
  * cursors, so whoever comes back with `Last-Event-ID`, as browsers do by themselves, misses nothing.
  */
 export function registerPlainSse(app: FastifyInstance, deps: PlainSseDependencies): void {
-  const { sessions, admission, streams, maxStreams, sources, tokens, countEnd } = deps;
+  const { sessions, admission, streams, sources, tokens, countEnd } = deps;
 
   const openSession = (
     request: FastifyRequest,
     notificationId: string,
-    token: string | undefined,
+    token: string | string[] | undefined,
     end: (why: SessionEnd) => void,
   ): Promise<Session | Refusal> | Session | Refusal => {
     if (token === undefined) return sessions.open(request.headers, end);
-    const grant = tokens.parseToken(token);
+    const grant = typeof token === 'string' ? tokens.parseToken(token) : null;
     if (grant === null || grant.notificationId !== notificationId.toLowerCase())
       return refuse(
         'UNAUTHENTICATED',
@@ -56,23 +56,24 @@ export function registerPlainSse(app: FastifyInstance, deps: PlainSseDependencie
 
   app.get<{ Params: { id: string }; Querystring: Query }>(
     '/api/v1/notifications/:id/events',
+    // An answer without a body would never end.
+    { exposeHeadRoute: false },
     async (request, reply) => {
       const { stream_token: token, last_event_id: lastEventId } = request.query;
       const fail = ({ code, message, faults, retryAfterSeconds }: Refusal) =>
         sendProblem(reply, { code, detail: message, faults, retryAfterSeconds });
-      if (streams.count() >= maxStreams) return fail(unavailable('too many connections', 5));
+      const full = streams.admit();
+      if (full !== null) return fail(full);
       const end = new AbortController();
       const session = await openSession(request, request.params.id, token, (why) => end.abort(why));
       const limited = await admission.admit(isRefusal(session) ? null : session.viewer, request, reply);
       if (isRefusal(session)) return fail(limited ?? session);
-      reply.raw.once('close', () => session.close());
+      whenClosed(reply.raw, () => session.close());
       if (limited !== null) return fail(limited);
 
       const after = request.headers['last-event-id'] ?? lastEventId;
-      const asked = {
-        notificationId: request.params.id,
-        after: typeof after === 'string' && after !== '' ? after : null,
-      };
+      if (Array.isArray(after)) return fail(refuse('BAD_USER_INPUT', 'last_event_id is there twice', 'last_event_id'));
+      const asked = { notificationId: request.params.id, after: after === undefined || after === '' ? null : after };
       let stream: EventStream | undefined = undefined;
       const statuses = await openStatusStream(sources, asked, toRequestContext(request, session.viewer), {
         onEnd({ kind }) {
@@ -83,12 +84,17 @@ export function registerPlainSse(app: FastifyInstance, deps: PlainSseDependencie
       });
       if (isRefusal(statuses)) return fail(inRestWords(statuses));
 
+      if (end.signal.aborted) {
+        statuses.leave();
+        return fail(CREDENTIAL_ENDED);
+      }
       stream = streams.open(reply, () => statuses.leave());
       end.signal.addEventListener('abort', () => {
         countEnd(String(end.signal.reason));
         stream?.end();
       });
       for (let told = await statuses.next(); told !== null; told = await statuses.next()) {
+        statuses.pass(told);
         const data = JSON.stringify(toBody(told.event));
         if (!(await stream.send({ event: 'status', id: told.cursor, data }))) break;
       }

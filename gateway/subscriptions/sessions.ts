@@ -9,6 +9,9 @@ export type CredentialHeaders = Record<string, string | string[] | undefined>;
 /** Why Herald ends a connection that the client would have kept. */
 export type SessionEnd = 'expired' | 'revoked';
 
+/** For who is told so before anything else could be. */
+export const CREDENTIAL_ENDED = refuse('UNAUTHENTICATED', 'the credential has run out or was revoked: give another');
+
 export type Session = { viewer: Viewer; close(): void };
 
 export type Sessions = Running & {

@@ -26,6 +26,8 @@ export type StreamEnd =
 export type StatusStream = {
   /** The next event; null when there is none any more. One at a time. */
   next(): Promise<Told | null>;
+  /** It is on its way to the reader, who goes on behind it. */
+  pass(told: Told): void;
   /** At once; a `next` that waits resolves. */
   leave(): void;
   /** Null while it goes on. */
@@ -115,7 +117,10 @@ class Stream implements StatusStream {
   #replay: { events: StatusEvent[]; hasMore: boolean } | null = { events: [], hasMore: false };
   /** The hub's, from which this stream goes on. */
   readonly #epoch: string;
+  /** What was before it is read. */
   #place: FeedPlace;
+  /** What was before it has left for the reader. */
+  #passed: FeedPlace;
   /** All up to this number was read as what was. */
   #told = 0;
   /** Of a state that was told at the beginning: changes up to its version are in it. */
@@ -134,12 +139,14 @@ class Stream implements StatusStream {
     });
     this.#epoch = place.epoch;
     this.#place = place;
+    this.#passed = place;
     this.#stopFollowing = stop;
   }
 
   async begin(after: FeedPlace | null): Promise<Refusal | null> {
     if (after !== null) {
       this.#place = after;
+      this.#passed = after;
       return this.#readOn();
     }
     if (this.#topic.kind === 'user' || this.#topic.kind === 'all') {
@@ -176,12 +183,16 @@ class Stream implements StatusStream {
     }
   }
 
+  pass({ event }: Told): void {
+    this.#passed = { epoch: this.#epoch, seq: event.seq };
+  }
+
   leave(): void {
     this.#finish({ kind: 'left' });
   }
 
   #cursor(): string {
-    return this.#sources.cursors.toCursor(this.#place);
+    return this.#sources.cursors.toCursor(this.#passed);
   }
 
   end(): StreamEnd | null {

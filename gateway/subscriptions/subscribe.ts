@@ -48,6 +48,9 @@ export async function subscribe(
       const told = await stream.next();
       if (told !== null) {
         const result = await execution.run(told);
+        // Whoever is cut off meanwhile goes on before it.
+        if (stream.end()?.kind === 'slow') return finish();
+        stream.pass(told);
         // Without data at all: a new schema has no such fields, so nothing that follows can be told either.
         if (!('data' in result) || result.data === undefined) state = 'last';
         return { done: false, value: result };

@@ -71,6 +71,7 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
     maxPayload: MAX_MESSAGE_BYTES,
     handleProtocols: (protocols) => handleProtocols(protocols),
     perMessageDeflate: false,
+    autoPong: false,
     clientTracking: false,
   });
 
@@ -160,6 +161,12 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
       close: (code, reason) => socket.close(code, reason),
       isOpen: () => socket.readyState === WebSocket.OPEN,
     };
+    /** Who asks and doesn't read the answers would fill our memory with them. */
+    const isRead = () => {
+      if (socket.bufferedAmount <= MAX_UNREAD_BYTES) return true;
+      socket.terminate();
+      return false;
+    };
     const closed = protocol.opened(
       {
         protocol: socket.protocol,
@@ -173,6 +180,7 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
         close: (code, reason) => socket.close(code, reason),
         onMessage: (handle) =>
           socket.on('message', (data, isBinary) => {
+            if (!isRead()) return;
             if (isBinary) return socket.close(1003, 'send text');
             // eslint-disable-next-line @typescript-eslint/no-base-to-string -- ws gives a Buffer
             return void handle(String(data)).catch((error: unknown) => {
@@ -186,6 +194,9 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
       extra,
     );
     socket.on('error', () => socket.terminate());
+    socket.on('ping', (data) => {
+      if (isRead()) socket.pong(data);
+    });
     socket.on('pong', () => silent.delete(socket));
     socket.once('close', (code, reason) => {
       sockets.delete(socket);
@@ -242,6 +253,8 @@ const toReason = (message: string) => Buffer.from(message).subarray(0, 120).toSt
 const isClientFault = (error: unknown) => error instanceof Error && error.message.startsWith('Unexpected message');
 
 function answer(raw: Duplex, status: number, message: string, headers = ''): void {
+  // No limit of the HTTP server holds for it any more: whoever keeps it open is closed.
+  raw.once('finish', () => raw.destroy());
   const body = JSON.stringify({ status, detail: message });
   raw.end(
     `HTTP/1.1 ${status} ${status === 503 ? 'Service Unavailable' : status === 403 ? 'Forbidden' : 'Not Found'}\r\n` +
@@ -266,6 +279,7 @@ const ANY_SUBSCRIPTION = {
 
 const TRY_AGAIN_LATER = 1013;
 const MAX_MESSAGE_BYTES = 64 * 1024;
+const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 /** Until the first message, which says who it is. */
 const INIT_MS = 3_000;
 const PING_MS = 12_000;
