@@ -4,8 +4,10 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CreateApiKeyDocument, RevokeApiKeyDocument } from '../client/generated/operations.ts';
 import { givenTemplate, givenUser, sendBody } from './given.ts';
+import { WebSocket } from 'ws';
 import { startHerald, type Herald } from './start.ts';
 import { until } from './until.ts';
+import { watch } from './watch.ts';
 
 /** The manners of both doors of server-sent events: who gets in, and how it ends. */
 
@@ -136,8 +138,16 @@ test('a gateway that goes says so to who looks, takes no stream, answers request
   const open = await Promise.all(
     Array.from({ length: 20 }, () => get(`/api/v1/notifications/${notification}/events`, {}, url)),
   );
+  const sockets = Array.from({ length: 20 }, () => watch({ ...herald, url }, ''));
+  await until(() => sockets.every(({ socket }) => socket()?.readyState === WebSocket.OPEN));
   expect((await get('/health', {}, url)).status).toBe(200);
   const stopped = stop();
+  const said = Promise.all([
+    Promise.all(open.map(async (one) => ({ text: await one.text(), at: performance.now() }))),
+    Promise.all(
+      sockets.map(async ({ ended }) => ({ code: ((await ended) as { code: number }).code, at: performance.now() })),
+    ),
+  ]);
   const probe = await get('/health', {}, url);
   expect([probe.status, probe.headers.get('retry-after')]).toEqual([503, '5']);
   expect((await get('/ready', {}, url)).status).toBe(503);
@@ -148,6 +158,11 @@ test('a gateway that goes says so to who looks, takes no stream, answers request
   ]);
   expect((await get('/graphql/stream', {}, url)).status).toBe(503);
   expect((await get(`/api/v1/notifications/${notification}/`, {}, url)).status).toBe(200);
-  for (const one of open) expect(await one.text()).toContain('"pending"');
+  const [texts, closes] = await said;
+  for (const { text } of texts) expect(text).toContain('"pending"');
+  for (const { code } of closes) expect(code).toBe(1001);
+  // So that those who come back don't come as one.
+  for (const times of [texts, closes].map((all) => all.map(({ at }) => at)))
+    expect(Math.max(...times) - Math.min(...times)).toBeGreaterThan(1_000);
   await stopped;
-}, 10_000);
+}, 15_000);
