@@ -12,7 +12,7 @@ import { toTopology, topologyNames } from '../contracts/topology.ts';
 import type { Broker } from '../platform/broker/broker.ts';
 import { createBroker } from '../platform/broker/create-broker.ts';
 import { deadlineIn } from '../platform/deadline.ts';
-import { createHttpServer, listen, registerHealth, tellProblem } from '../platform/http.ts';
+import { bodyBytesOf, createHttpServer, listen, registerHealth, tellProblem } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { readCredential, type Authenticate } from '../platform/credentials.ts';
@@ -215,10 +215,7 @@ export const startGateway = (
       handler: fastifyApolloHandler(apollo, {
         context: async (request) => ({
           ...withDeadline(toRequestContext(request, viewers.get(request) as Viewer)),
-          // A body in chunks does not say how long it is.
-          bodyBytes: Number(
-            request.headers['content-length'] ?? Buffer.byteLength(JSON.stringify(request.body ?? null)),
-          ),
+          bodyBytes: bodyBytesOf(request),
         }),
       }),
     });

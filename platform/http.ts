@@ -51,6 +51,7 @@ export function createHttpServer(
   });
   app.removeContentTypeParser(['text/plain', 'application/json']);
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
+    sizes.set(request, body.length);
     const parsed = parseJson(request.headers, body);
     if (isRefusal(parsed)) throw new RefusedBody(parsed);
     return parsed.json;
@@ -66,6 +67,11 @@ export function createHttpServer(
   app.setErrorHandler((error: FastifyError, request, reply) => sendProblem(reply, tellProblem(error, request)));
   return app;
 }
+
+const sizes = new WeakMap<FastifyRequest, number>();
+
+/** How long a request's JSON was as it came; 0 without any. */
+export const bodyBytesOf = (request: FastifyRequest): number => sizes.get(request) ?? 0;
 
 /** On every answer; a page says for itself what it may load, and what may be kept. */
 const SAFE_HEADERS = {

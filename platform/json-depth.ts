@@ -1,7 +1,7 @@
 import { refuse, type Refusal } from './refusal.ts';
 
 /** More than anybody's data needs, and so little that no walk through it, ours or JSON's own, runs out of stack. */
-const MAX_DEPTH = 100;
+export const MAX_DEPTH = 100;
 
 /**
  * Refuses JSON that is nested too deep, naming the field it is in: the path up to the first key that is not a place in a list.

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify';
+import { MAX_DEPTH } from './json-depth.ts';
 import { refuse, type Refusal } from './refusal.ts';
 
 /**
@@ -26,12 +27,21 @@ export function parseJson(headers: FastifyRequest['headers'], body: Buffer): { j
 const UTF_8 = new TextDecoder('utf-8', { fatal: true });
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]/g;
 
-/** What is wrong with the names in a text that is JSON. */
+/** Whoever takes such a body refuses it as nested too deep, by the field's name; GraphQL counts from a variable on, thus the factor. */
+const UNREAD_DEPTH = 2 * MAX_DEPTH;
+
+/** What is wrong with the names in a text that is JSON, up to where it is nested too deep. */
 function refuseNames(text: string): Refusal | null {
   /** The objects and lists around a place, each with where in it that is; a list has no names. */
   const around: { names: Set<string> | null; at: string | number }[] = [];
+  // At the moment that it is needed: a path as long as the nesting is deep, made for every name, would take its square.
+  const refuseAt = (what: string, code: string) => {
+    const field = around.map(({ at }) => at).join('.');
+    return refuse('BAD_USER_INPUT', `${field} ${what}`, field, code);
+  };
   let last = '';
   for (const [token] of text.matchAll(TOKEN)) {
+    if (around.length > UNREAD_DEPTH) return null;
     const inner = around.at(-1);
     switch (token) {
       case '{':
@@ -51,10 +61,9 @@ function refuseNames(text: string): Refusal | null {
         if (!inner?.names) break;
         const name = JSON.parse(last) as string;
         inner.at = name;
-        const field = around.map(({ at }) => at).join('.');
-        if (inner.names.has(name)) return refuse('BAD_USER_INPUT', `${field} is there twice`, field, 'DUPLICATE');
+        if (inner.names.has(name)) return refuseAt('is there twice', 'DUPLICATE');
         // Assigned to an object it would be its prototype.
-        if (name === '__proto__') return refuse('BAD_USER_INPUT', `${field} is no name for a field`, field, 'INVALID');
+        if (name === '__proto__') return refuseAt('is no name for a field', 'INVALID');
         inner.names.add(name);
         break;
       }

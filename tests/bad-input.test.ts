@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { givenTemplate, givenUser, sendBody } from './given.ts';
 import { expectProblem } from './problem.ts';
@@ -272,6 +273,20 @@ describe('a faulty send is refused and leaves nothing behind', () => {
     const fine = sendBody(people.withToken, templates.plain);
     const tooDeep = sendBody(people.withToken, templates.plain, { metadata: nested(101) });
     expectProblem(await herald.rest('POST', SEND, toText([fine, tooDeep])), 400, ['1.metadata']);
+  });
+
+  test('2 MiB of nesting are refused like any, at once', async () => {
+    const depth = 340_000;
+    const body = sendBody(people.withToken, templates.plain, { metadata: nested(depth) });
+    const since = performance.now();
+    expectProblem(await herald.rest('POST', SEND, toText(body)), 400, ['metadata']);
+    const query = toText({ query: MUTATION, variables: { input: toInput(body) } });
+    const inChunks = Readable.from([query.slice(0, 9), query.slice(9)]);
+    for (const sent of [query, inChunks]) {
+      const answer = await herald.rest('POST', `${herald.url}/graphql`, sent);
+      expect(answer.body.errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT', field: 'metadata' } }]);
+    }
+    expect(performance.now() - since).toBeLessThan(15_000);
   });
 
   test.each([90, 1_000, 20_000])('values nested %i deep in the text of a query are no more trouble', async (depth) => {

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { Agent, request } from 'undici';
 import { createClient, type Document } from '../client/client.ts';
 import type { Part } from './herald-parts.ts';
@@ -18,7 +19,7 @@ export function openDoors({
   return {
     /**
      * Asks a REST path with the admin's key. A path goes to the service it belongs to, a whole URL wherever it says.
-     * @param body an object goes as JSON, text as it is
+     * @param body an object goes as JSON, text as it is, a stream in its chunks
      * @param headers further ones; undefined takes a usual one away
      */
     async rest(method: Method, path: string, body?: unknown, headers: Headers = {}): Promise<RestAnswer> {
@@ -31,7 +32,7 @@ export function openDoors({
         method,
         dispatcher,
         headers: Object.fromEntries(Object.entries(sent).filter(([, value]) => value !== undefined)),
-        body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
+        body: body === undefined || typeof body === 'string' || body instanceof Readable ? body : JSON.stringify(body),
       });
       const text = await response.body.text();
       const isJson = /json/.test(String(response.headers['content-type']));

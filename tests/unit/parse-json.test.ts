@@ -44,3 +44,14 @@ test.each(['application/json; charset=utf-8', 'application/json;charset="UTF-8"'
   '%s is UTF-8',
   (type) => expect(parse('{"ä":1}', { 'content-type': type })).toEqual({ ä: 1 }),
 );
+
+test.each([
+  ['objects', '{"a":', '}'],
+  ['lists', '[', ']'],
+  ['lists of objects', '[{"a":', '}]'],
+])('2 MiB of nested %s take no longer than flat ones', (_, open, close) => {
+  const depth = Math.floor((2 * 1024 * 1024) / (open.length + close.length)) - 1;
+  const since = performance.now();
+  expect(parse(`${open.repeat(depth)}1${close.repeat(depth)}`)).toEqual(expect.anything());
+  expect(performance.now() - since).toBeLessThan(5_000);
+});
