@@ -157,11 +157,14 @@ const notificationFields = {
   status: fields.status,
   reason: fields.failureReason.nullable(),
   priority: z.int().meta({ description: '1 to 10.' }),
-  metadata: fields.json("The sender's own."),
+  metadata: fields.json("The sender's own; left out for whoever lacks `notifications:inspect`.").optional(),
   attempts: z.int().meta({ description: 'How often it was handed to a provider.' }),
   created_at: fields.instant('When it was accepted.'),
   updated_at: fields.instant('When its status last changed.'),
 };
+
+/** Whether to ask for what is the sender's own: asked for without the scope, it would refuse the whole answer, of an act that is done. */
+export const toLook = (scopes: readonly string[]) => ({ inspect: scopes.includes('notifications:inspect') });
 
 export const notificationSchema = z
   .strictObject(notificationFields)

@@ -145,9 +145,9 @@ export const notificationRoutes: RestRoute[] = [
           .meta({ id: 'NotificationPage', description: 'A page of notifications.' }),
       },
     },
-    toVariables: ({ query }) => {
+    toVariables: ({ query, scopes }) => {
       const { first, after, ...filter } = toCamelKeys(query) as Record<string, string>;
-      return { filter: bodies.toFilter(filter), ...fields.toPage({ first, after }) };
+      return { filter: bodies.toFilter(filter), ...fields.toPage({ first, after }), ...bodies.toLook(scopes) };
     },
     toAnswer: ({ notifications: { edges, pageInfo } }) => {
       const next = pageInfo.hasNextPage ? (pageInfo.endCursor ?? null) : null;
@@ -167,7 +167,7 @@ export const notificationRoutes: RestRoute[] = [
     operation: operations.NotificationDocument.toString(),
     answers: { 200: { description: 'As it stands.', schema: bodies.notificationSchema } },
     problems: ['NOT_FOUND'],
-    toVariables: ({ params }) => ({ id: params['notification_id'] }),
+    toVariables: ({ params, scopes }) => ({ id: params['notification_id'], ...bodies.toLook(scopes) }),
     toAnswer: ({ notification }) =>
       notification ? { status: 200, body: bodies.toNotificationBody(notification) } : noSuchNotification,
   }),
@@ -177,6 +177,7 @@ export const notificationRoutes: RestRoute[] = [
     method: 'GET',
     path: '/api/v1/notifications/{notification_id}/attempts/',
     summary: 'List every hand-over of a notification to a provider, oldest first',
+    description: "For the client that sent it, not for the user it went to: a user's token is refused.",
     operation: operations.AttemptsDocument.toString(),
     answers: {
       200: {
@@ -215,7 +216,11 @@ export const notificationRoutes: RestRoute[] = [
       409: { description: 'It was too late; `cancelled` is false.', schema: bodies.cancelledSchema },
     },
     problems: ['NOT_FOUND'],
-    toVariables: ({ params, body }) => ({ id: params['notification_id'], reason: body.reason }),
+    toVariables: ({ params, body, scopes }) => ({
+      id: params['notification_id'],
+      reason: body.reason,
+      ...bodies.toLook(scopes),
+    }),
     toAnswer: ({ cancelNotification: { cancelled, notification } }) => ({
       status: cancelled ? 200 : 409,
       body: { cancelled, ...bodies.toNotificationBody(notification) },
@@ -257,7 +262,11 @@ export const notificationRoutes: RestRoute[] = [
     example: { body: { reason: 'the mail server is back' } },
     answers: { 202: { description: 'It is pending again.', schema: bodies.notificationSchema } },
     problems: ['NOT_FOUND', 'CONFLICT', 'UNPROCESSABLE'],
-    toVariables: ({ params, body }) => ({ id: params['notification_id'], reason: body.reason }),
+    toVariables: ({ params, body, scopes }) => ({
+      id: params['notification_id'],
+      reason: body.reason,
+      ...bodies.toLook(scopes),
+    }),
     toAnswer: ({ replayNotification }) => ({ status: 202, body: bodies.toNotificationBody(replayNotification) }),
   }),
 
@@ -298,7 +307,11 @@ export const notificationRoutes: RestRoute[] = [
     example: { body: { reason: 'the customer was called' } },
     answers: { 200: { description: 'It stays failed, as DISCARDED.', schema: bodies.notificationSchema } },
     problems: ['NOT_FOUND', 'CONFLICT'],
-    toVariables: ({ params, body }) => ({ id: params['notification_id'], reason: body.reason }),
+    toVariables: ({ params, body, scopes }) => ({
+      id: params['notification_id'],
+      reason: body.reason,
+      ...bodies.toLook(scopes),
+    }),
     toAnswer: ({ discardNotification }) => ({ status: 200, body: bodies.toNotificationBody(discardNotification) }),
   }),
 

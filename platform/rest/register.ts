@@ -90,7 +90,7 @@ async function answer(
   request: FastifyRequest,
   reply: FastifyReply,
 ) {
-  const read = readRequest(route, request);
+  const read = readRequest(route, request, viewer);
   if ('faults' in read) return sendProblem(reply, { code: 'BAD_USER_INPUT', detail: read.detail, faults: read.faults });
 
   const operation = typeof route.operation === 'string' ? route.operation : route.operation.choose(read.request);
@@ -143,7 +143,7 @@ const NOTHING = { data: {}, errors: [] };
 
 type Read = { request: RestRequest } | { detail: string; faults: Fault[] };
 
-function readRequest(route: RestRoute, request: FastifyRequest): Read {
+function readRequest(route: RestRoute, request: FastifyRequest, { scopes }: Viewer): Read {
   const rest = /\{(\w+)\.\.\.\}/.exec(route.path)?.[1];
   const { '*': wildcard, ...params } = request.params as Record<string, string>;
   if (rest !== undefined && wildcard !== undefined)
@@ -168,7 +168,15 @@ function readRequest(route: RestRoute, request: FastifyRequest): Read {
     else faults.push(...toFaults(parsed.error, request.query));
   }
   if (faults.length > 0) return { detail: faults.map((fault) => fault.message).join('; '), faults };
-  return { request: { params, query: query as Record<string, string>, headers: request.headers, body: body as never } };
+  return {
+    request: {
+      params,
+      query: query as Record<string, string>,
+      headers: request.headers,
+      scopes,
+      body: body as never,
+    },
+  };
 }
 
 function toManySchema(body: z.ZodType, { max, alone: isAlone }: NonNullable<RestRoute['many']>): z.ZodType {

@@ -57,6 +57,8 @@ export type RestRequest = {
   params: Record<string, string>;
   query: Record<string, string>;
   headers: Record<string, string | string[] | undefined>;
+  /** What the credential may, so that a field it may not read is not asked for. */
+  scopes: readonly string[];
   /** The parsed body, keys in camelCase; `never` so that each route names the type it knows. */
   body: never;
 };

@@ -11,6 +11,7 @@ type Response = { $ref?: string; content?: Content };
 export type Operation = {
   operationId: string;
   tags: [string];
+  description?: string;
   parameters: Parameter[];
   requestBody?: { required: boolean; content: Content };
   responses: Record<string, Response>;

@@ -1,5 +1,10 @@
 import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { createClient } from '../../client/client.ts';
+import { CreateApiKeyDocument, LogInDocument } from '../../client/generated/operations.ts';
+import { CLIENT_SCOPES } from '../../contracts/scopes.ts';
+import { givenSent, givenTemplate, givenUser } from '../given.ts';
+import { expectProblem } from '../problem.ts';
 import { startHerald, type Herald } from '../start.ts';
 import { operations, unfitOf } from './document.ts';
 import { doorsOf, fill, givenSubject, urlFor } from './prepare.ts';
@@ -18,6 +23,55 @@ describe.each(operations)('the example of $operation.operationId', ({ path, meth
     const [success] = Object.keys(operation.responses).filter((status) => status.startsWith('2'));
     expect(answer, JSON.stringify(answer.body)).toMatchObject({ status: Number(success) });
     expect(unfitOf(operation, answer)).toBeNull();
+  });
+});
+
+describe('no more rights than the document asks for', () => {
+  const CLIENT = 'narrow';
+  const keyWith = async (scopes: readonly string[]) => {
+    const input = { clientId: CLIENT, name: 'narrow', scopes: [...scopes] };
+    return (await herald.graphql(CreateApiKeyDocument, { input })).createApiKey.key;
+  };
+  /** Its own client's, with every right: what it sends is the client's. */
+  const asClient = async (): Promise<Herald> => {
+    const authorization = `Bearer ${await keyWith(CLIENT_SCOPES)}`;
+    return {
+      ...herald,
+      rest: (method, path, body, headers) => herald.rest(method, path, body, { authorization, ...headers }),
+    };
+  };
+
+  test.each(operations)('are enough for $operation.operationId', async ({ path, method, operation }) => {
+    const subject = await givenSubject(await asClient(), operation.operationId);
+    const scopes = /Requires `([^`]+)`/.exec(operation.description ?? '')?.[1]?.split(' ') ?? [];
+    const body = fill(operation.requestBody?.content['application/json']?.example, subject);
+    const headers = { authorization: `Bearer ${await keyWith(scopes)}` };
+    const answer = await herald.rest(method, herald.url + urlFor(path, operation, subject), body, headers);
+    expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300);
+    expect(unfitOf(operation, answer)).toBeNull();
+    const isTold = answer.body.notification_id !== undefined && 'metadata' in answer.body;
+    expect(isTold).toBe(operation.operationId === 'readNotification');
+  });
+
+  test('a user reads what was sent to them, without what is the client’s', async () => {
+    const email = 'ada.of.examples@example.com';
+    const user = await givenUser(herald, { email });
+    const id = await givenSent(herald, user, await givenTemplate(herald), { metadata: { order: 7 } });
+    const { logIn } = await createClient({ url: herald.url, apiKey: '' }).request(LogInDocument, {
+      email,
+      password: 'correct horse',
+    });
+    const ask = (method: 'GET' | 'POST', path: string) =>
+      herald.rest(method, `/api/v1/${path}`, undefined, { authorization: `Bearer ${logIn.accessToken}` });
+    const one = await ask('GET', `notifications/${id}`);
+    expect(one).toMatchObject({ status: 200, body: { notification_id: id, user_id: user } });
+    expect(await ask('GET', 'notifications/')).toMatchObject({ status: 200, body: { notifications: [one.body] } });
+    expect(one.body).not.toHaveProperty('metadata');
+    expect((await herald.rest('GET', `/api/v1/notifications/${id}`)).body.metadata).toEqual({ order: 7 });
+    expect(await ask('GET', `email/status/${id}`)).toMatchObject({ status: 200, body: { notification_id: id } });
+    expect(await ask('POST', `notifications/${id}/stream-token/`)).toMatchObject({ status: 201 });
+    expectProblem(await ask('GET', `notifications/${id}/attempts/`), 403);
+    expectProblem(await ask('POST', `notifications/${id}/cancel/`), 403);
   });
 });
 
