@@ -19,8 +19,9 @@ export function createStreamTokens(secrets: string) {
       const payload = Buffer.from(JSON.stringify(grant)).toString('base64url');
       return `${payload}.${macOf(payload).toString('base64url')}`;
     },
-    /** Null for one that was not made here, or is over. */
-    parseToken(token: string): StreamGrant | null {
+    /** Null for one that was not made here, or is over. A query may hold it twice, as a list. */
+    parseToken(token: string | string[]): StreamGrant | null {
+      if (typeof token !== 'string') return null;
       const [payload = '', given = '', ...rest] = token.split('.');
       const mac = Buffer.from(given, 'base64url');
       const isOurs = ring.some((key) => {

@@ -2,6 +2,7 @@ import { getOperationAST, Kind, parse, visit, type FieldDefinitionNode } from 'g
 import { z } from 'zod';
 import { STATUS_OF, type RefusalCode } from '../platform/refusal.ts';
 import { operationsOf, type RestRoute } from '../platform/rest/route.ts';
+import { eventStream, statusEventSchema } from './event-stream.ts';
 import { PARAMETERS } from './fields.ts';
 import { table } from './table.ts';
 
@@ -22,6 +23,7 @@ const MEANING: Record<number, string> = {
   403: 'The credential lacks the scope that is named.',
   404: 'There is none, or none that you may know of.',
   409: 'It does not fit what is there: taken, too late, or another content under the same request_id.',
+  410: 'The feed goes not so far back any more, or has begun anew: come again without the cursor.',
   413: 'The body is larger than this path takes.',
   415: 'The body is no JSON in UTF-8.',
   422: "Every field is right, and it can't be done: a missing variable, no address, a version with errors.",
@@ -31,7 +33,7 @@ const MEANING: Record<number, string> = {
 };
 
 /**
- * OpenAPI 3.1 of the whole table: pure, so that the committed document can be compared with it.
+ * OpenAPI 3.1 of the whole table, and of the stream beside it: pure, so that the committed document can be compared with it.
  * @param version of Herald
  * @param supergraph whose `@scope` says what each operation requires
  */
@@ -51,9 +53,12 @@ export function toOpenApi(version: string, supergraph: string): object {
     servers: [{ url: '/', description: 'Where this document comes from.' }],
     security: [{ bearer: [] }, { key: [] }],
     tags: groups.map(([name, { description }]) => ({ name, description })),
-    paths: toPaths(
-      groups.flatMap(([tag, { routes }]) => routes.map((route) => ({ route, item: toOperation(tag, route, scopes) }))),
-    ),
+    paths: toPaths([
+      ...groups.flatMap(([tag, { routes }]) =>
+        routes.map((route) => ({ route, item: toOperation(tag, route, scopes) })),
+      ),
+      { route: eventStream, item: toStreamOperation() },
+    ]),
     components: {
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer', description: "A client's key, or a user's access token." },
@@ -109,7 +114,7 @@ const problemSchema = z
   })
   .meta({ id: 'Problem', description: 'Problem details (RFC 9457).' });
 
-function toPaths(operations: { route: RestRoute; item: object }[]): object {
+function toPaths(operations: { route: Pick<RestRoute, 'path' | 'method'>; item: object }[]): object {
   const paths: Record<string, Record<string, object>> = {};
   for (const { route, item } of operations) {
     const path = route.path.replace('...', '');
@@ -142,12 +147,37 @@ function toOperation(tag: string, route: RestRoute, scopes: Map<string, string[]
   };
 }
 
+function toStreamOperation(): object {
+  const { id, tag, summary, description, answer, problems } = eventStream;
+  return {
+    operationId: id,
+    tags: [tag],
+    summary,
+    description,
+    // The last: by stream_token.
+    security: [{ bearer: [] }, { key: [] }, {}],
+    parameters: toParameters(eventStream),
+    responses: {
+      ...toProblems([...ALWAYS, ...problems]),
+      200: {
+        description: answer,
+        headers: headers(),
+        content: {
+          'text/event-stream': { schema: { type: 'string' }, 'x-event-data': toSchema(statusEventSchema) },
+        },
+      },
+    },
+  };
+}
+
 function toBodySchema(body: z.ZodType, many: RestRoute['many']): object {
   const one = { $ref: refOf(body) };
   return many ? { oneOf: [one, { type: 'array', items: one, minItems: 1, maxItems: many.max }] } : one;
 }
 
-function toParameters({ path, query, headers: taken = {}, example }: RestRoute): object[] {
+type Parameters = Pick<RestRoute, 'path' | 'query' | 'headers' | 'example'>;
+
+function toParameters({ path, query, headers: taken = {}, example }: Parameters): object[] {
   const inPath = [...path.matchAll(/\{(\w+)/g)].map(([, name = '']) => {
     const schema = PARAMETERS[name];
     if (schema === undefined) throw new Error(`rest/fields.ts says nothing of the parameter ${name}`);
@@ -171,9 +201,7 @@ function toParameters({ path, query, headers: taken = {}, example }: RestRoute):
 
 function toResponses(route: RestRoute): object {
   const isRead = route.method === 'GET';
-  const problems = [...ALWAYS, ...(route.body ? WITH_BODY : []), ...(route.problems ?? [])].map(
-    (code) => STATUS_OF[code],
-  );
+  const problems = [...ALWAYS, ...(route.body ? WITH_BODY : []), ...(route.problems ?? [])];
   const answers = Object.entries(route.answers).map(([status, { description, schema }]): [string, object] => {
     const extra = [
       ...(isRead ? (['ETag'] as const) : []),
@@ -188,11 +216,16 @@ function toResponses(route: RestRoute): object {
   });
   const unchanged = { description: 'The ETag still stands.', headers: headers('ETag') };
   return {
-    ...Object.fromEntries(problems.map((status) => [status, { $ref: `#/components/responses/${toName(status)}` }])),
+    ...toProblems(problems),
     ...Object.fromEntries(answers),
     ...(isRead && { 304: unchanged }),
   };
 }
+
+const toProblems = (codes: RefusalCode[]): object =>
+  Object.fromEntries(
+    codes.map((code) => [STATUS_OF[code], { $ref: `#/components/responses/${toName(STATUS_OF[code])}` }]),
+  );
 
 /** Those that answer with the path of what they made. */
 const MAKES = new Set(['sendNotifications', 'createUser', 'createTemplate']);

@@ -1,7 +1,9 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EXAMPLE } from '../../rest/fields.ts';
+import type { Headers } from '../doors.ts';
+import { expectProblem } from '../problem.ts';
 import { startHerald, type Herald } from '../start.ts';
-import { faultOf, operations, resolve, unfitOf, type Operation } from './document.ts';
+import { faultOf, operations, resolve, streams, unfitOf, type Operation } from './document.ts';
 import { fill, givenSubject, urlFor, type Subject } from './prepare.ts';
 
 type Schema = Record<string, unknown>;
@@ -133,3 +135,33 @@ test('every field of every body, wrong in every way, is refused by its name, or 
   expect(count).toBeGreaterThan(1_000);
   expect(refused / count).toBeGreaterThan(0.5);
 });
+
+describe.each(streams)(
+  '$operation.operationId refuses, as the document says, before it streams',
+  ({ path, operation }) => {
+    const other = '0199f0c5-93aa-7c10-8d22-6e1b5c0f4a77';
+    const anonymous = { authorization: undefined };
+    test.each<[what: string, id: string | null, query: string, headers: Headers, status: number, field?: string]>([
+      ['an id that is none', 'ada', '', {}, 400, 'notification_id'],
+      ["nobody's id", other, '', {}, 404, 'notification_id'],
+      ['no credential', null, '', anonymous, 401],
+      ['a forged stream_token', null, '?stream_token=abc.def', anonymous, 401],
+      ['an empty stream_token', null, '?stream_token=', anonymous, 401],
+      ['two stream_tokens', null, '?stream_token=a&stream_token=b', anonymous, 401],
+      ['a forged Last-Event-ID', null, '', { 'last-event-id': 'forged' }, 400, 'Last-Event-ID'],
+      ['a forged last_event_id', null, '?last_event_id=forged', {}, 400, 'Last-Event-ID'],
+    ])('%s', async (_, id, query, headers, status, field) => {
+      const url = herald.url + urlFor(path, operation, id === null ? subject : { ...subject, notification_id: id });
+      const answer = await herald.rest('GET', url + query, undefined, headers);
+      expectProblem(answer, status, field === undefined ? [] : [field]);
+      expect(unfitOf(operation, answer)).toBeNull();
+    });
+
+    test("another notification's stream_token", async () => {
+      const { notification_id: id } = await givenSubject(herald);
+      const { body } = await herald.rest('POST', `/api/v1/notifications/${id}/stream-token/`);
+      const url = `${herald.url}${urlFor(path, operation, subject)}?stream_token=${body.stream_token}`;
+      expectProblem(await herald.rest('GET', url, undefined, anonymous), 401);
+    });
+  },
+);

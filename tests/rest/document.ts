@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { RestAnswer } from '../doors.ts';
 
 type Schema = Record<string, unknown>;
-type Content = Record<string, { schema: Schema; example?: unknown }>;
+type Content = Record<string, { schema: Schema; example?: unknown; 'x-event-data'?: Schema }>;
 type Parameter = { name: string; in: 'path' | 'query' | 'header'; schema: Schema; example?: string };
 type Response = { $ref?: string; content?: Content };
 
@@ -23,9 +23,14 @@ export const document = JSON.parse(readFileSync(new URL('../../rest/openapi.json
   components: { schemas: Record<string, Schema>; responses: Record<string, Response> };
 };
 
-export const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+const all = Object.entries(document.paths).flatMap(([path, methods]) =>
   Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase() as Method, operation })),
 );
+const isStream = ({ operation: { responses } }: (typeof all)[number]) =>
+  responses[200]?.content?.['text/event-stream'] !== undefined;
+export const operations = all.filter((found) => !isStream(found));
+/** Those whose answer does not end. */
+export const streams = all.filter(isStream);
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 const ajv = new Ajv2020({ strict: false, allErrors: true });

@@ -6,7 +6,7 @@ import { CLIENT_SCOPES } from '../../contracts/scopes.ts';
 import { givenSent, givenTemplate, givenUser } from '../given.ts';
 import { expectProblem } from '../problem.ts';
 import { startHerald, type Herald } from '../start.ts';
-import { operations, unfitOf } from './document.ts';
+import { faultOf, operations, streams, unfitOf } from './document.ts';
 import { doorsOf, fill, givenSubject, urlFor } from './prepare.ts';
 
 let herald: Herald;
@@ -75,6 +75,26 @@ describe('no more rights than the document asks for', () => {
   });
 });
 
+test.each(streams)('$operation.operationId streams what the document says', async ({ path, operation }) => {
+  const subject = await givenSubject(herald);
+  const url = `${herald.url}${urlFor(path, operation, subject)}`;
+  const token = async () =>
+    (await herald.rest('POST', `/api/v1/notifications/${subject.notification_id}/stream-token/`)).body.stream_token;
+  const leave = new AbortController();
+  const { status, headers, body } = await fetch(`${url}?stream_token=${await token()}`, { signal: leave.signal });
+  expect([status, headers.get('content-type')]).toEqual([200, 'text/event-stream; charset=utf-8']);
+  let text = '';
+  for await (const part of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += part;
+    if (/^data: .*\n\n/m.test(text)) break;
+  }
+  leave.abort();
+  expect(text).toMatch(/^event: status$/m);
+  const data: unknown = JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '');
+  const { 'x-event-data': told } = operation.responses[200]?.content?.['text/event-stream'] ?? {};
+  expect(faultOf(told ?? { not: {} }, data)).toBeNull();
+});
+
 test('every operation with a body has an example', () => {
   const without = operations.filter(
     ({ operation: { requestBody } }) => requestBody && !requestBody.content['application/json']?.example,
@@ -93,7 +113,7 @@ test('each port serves its part of the document, to everybody', async () => {
   };
   for (const door of ['gateway', 'user', 'template'] as const)
     expect((await served(door)).sort(), door).toEqual(
-      operations
+      [...operations, ...streams]
         .filter(({ operation }) => doorsOf(operation).includes(door))
         .map(({ operation }) => operation.operationId)
         .sort(),
@@ -115,7 +135,7 @@ test.skipIf(executablePath === null)('the page at /docs shows them in a browser,
     page.on('request', (request) => request.url().startsWith('data:') || wrong.push(...foreign(request.url())));
     for (const door of ['gateway', 'user', 'template'] as const) {
       await page.goto(`${herald.urlOf(door)}/docs`);
-      const count = operations.filter(({ operation }) => doorsOf(operation).includes(door)).length;
+      const count = [...operations, ...streams].filter(({ operation }) => doorsOf(operation).includes(door)).length;
       await page.waitForFunction((wanted) => document.querySelectorAll('.opblock').length === wanted, count);
     }
     expect(wrong).toEqual([]);
