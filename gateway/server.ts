@@ -12,7 +12,7 @@ import { toTopology, topologyNames } from '../contracts/topology.ts';
 import type { Broker } from '../platform/broker/broker.ts';
 import { createBroker } from '../platform/broker/create-broker.ts';
 import { deadlineIn } from '../platform/deadline.ts';
-import { bodyBytesOf, createHttpServer, listen, registerHealth, tellProblem } from '../platform/http.ts';
+import { bodyBytesOf, createHttpServer, listen, pingService, registerHealth, tellProblem } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { readCredential, type Authenticate } from '../platform/credentials.ts';
@@ -173,7 +173,18 @@ export const startGateway = (
     const intake = registerIntake(app, authenticate);
     registerHealth(
       app,
-      Object.fromEntries(Object.entries(config.services).map(([name, { url }]) => [name, () => ping(url)])),
+      {
+        required: Object.fromEntries(
+          Object.entries(config.services).map(([name, { url }]) => [name, () => pingService(url)]),
+        ),
+        optional: {
+          broker: async () => {
+            if (broker.state !== 'up')
+              throw new Error(`the broker is ${broker.state}; live status is asked for, and late`);
+          },
+          cache: () => limits.ping(),
+        },
+      },
       () => ({ supergraph: supergraph.state() }),
     );
     createFederationGauges(metrics, services, supergraph);
@@ -350,9 +361,3 @@ const sendGraphqlError = (
   reply: FastifyReply,
   { message, ...extensions }: { message: string; code: string; retryAfterSeconds?: number },
 ) => reply.send({ errors: [{ message, extensions: { ...extensions, requestId: reply.request.id } }] });
-
-async function ping(url: string): Promise<void> {
-  const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(1_000) });
-  await response.body?.cancel();
-  if (!response.ok) throw new Error(`it answered ${response.status}`);
-}

@@ -99,25 +99,32 @@ export async function listen(app: FastifyInstance, host: string, port: number, v
   return typeof address === 'object' && address !== null ? address.port : port;
 }
 
+/** Name → a call that rejects while that dependency is away. */
+export type Checks = Record<string, () => Promise<unknown>>;
+
 /**
- * `GET /health`: the process lives. `GET /ready`: each dependency with its state and latency; 503 while one is down.
- * @param checks name → a call that rejects while that dependency is away
+ * `GET /health`: the process lives. `GET /ready`: each dependency with its state and latency; 503 while one is down that is required.
+ * @param checks `optional`: told, and no reason to send nobody here, for the process does without
  * @param details what `/health` says besides that the process lives
  */
 export function registerHealth(
   app: FastifyInstance,
-  checks: Record<string, () => Promise<unknown>> = {},
+  checks: { required?: Checks; optional?: Checks } = {},
   details: () => object = () => ({}),
 ): void {
+  const all = [
+    ...Object.entries(checks.required ?? {}).map((entry) => [...entry, true] as const),
+    ...Object.entries(checks.optional ?? {}).map((entry) => [...entry, false] as const),
+  ];
   app.get('/health', () => ({ status: 'ok', ...details() }));
   app.get('/ready', async (_request, reply) => {
     const results = await Promise.all(
-      Object.entries(checks).map(async ([name, check]) => [name, await runCheck(check)] as const),
+      all.map(async ([name, check, required]) => [name, { ...(await runCheck(check)), required }] as const),
     );
-    const ready = results.every(([, result]) => result.state === 'up');
+    const down = results.map(([, result]) => result).filter(({ state }) => state === 'down');
     return reply
-      .code(ready ? 200 : 503)
-      .send({ status: ready ? 'ok' : 'degraded', checks: Object.fromEntries(results) });
+      .code(down.some(({ required }) => required) ? 503 : 200)
+      .send({ status: down.length === 0 ? 'ok' : 'degraded', checks: Object.fromEntries(results) });
   });
 }
 
@@ -133,6 +140,15 @@ async function runCheck(check: () => Promise<unknown>) {
     ...(error !== null && { error }),
   };
 }
+
+/** A check of another process of ours: whether it lives. Not whether it is ready, for that one may be asking us the same. */
+export async function pingService(url: string): Promise<void> {
+  const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(PING_TIMEOUT_MS) });
+  await response.body?.cancel();
+  if (!response.ok) throw new Error(`it answered ${response.status}`);
+}
+
+const PING_TIMEOUT_MS = 1_000;
 
 /** What a caller is told when another process of ours is needed to answer and can't be asked. */
 export const SERVICE_AWAY = {

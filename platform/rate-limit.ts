@@ -16,6 +16,8 @@ export type RateLimiter = {
 export type RateLimits = {
   /** @param name part of the key in Redis @param limit points for each window; 0: no limit */
   create(name: string, limit: number, windowSeconds: number): RateLimiter;
+  /** Rejects while Redis is away, without which each process limits by itself. */
+  ping(): Promise<unknown>;
   stop(): Promise<void>;
 };
 
@@ -71,6 +73,7 @@ export function createRateLimits({ url, prefix, log }: { url: string; prefix: st
         },
       };
     },
+    ping: async () => connection?.redis.ping(),
     stop: async () => connection?.stop(),
   };
 }

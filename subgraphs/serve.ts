@@ -15,7 +15,7 @@ import { enforceScopes } from '../platform/enforce-scopes.ts';
 import { createDocumentStore } from '../platform/document-store.ts';
 import { auditMutations } from '../platform/audit.ts';
 import type { Pool } from '../platform/postgres.ts';
-import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
+import { createHttpServer, registerHealth, listen, type Checks } from '../platform/http.ts';
 import type { Running } from '../platform/lifecycle.ts';
 import type { Logger } from '../platform/logger.ts';
 import { measureOperations } from '../platform/graphql-metrics.ts';
@@ -52,8 +52,8 @@ export type SubgraphOptions = {
   tracer?: Tracer;
   /** With counters of its own; what every process has when left out. */
   metrics?: Metrics;
-  /** Name → a call that rejects when that dependency is away. */
-  checks: Record<string, () => Promise<unknown>>;
+  /** Of what it needs, and of what it can do without for a while. */
+  checks: { required: Checks; optional?: Checks };
   /** Which REST paths it serves, and who may ask. */
   rest?: { tags: readonly Tag[]; authenticate: Authenticate; admission: Admission };
 };

@@ -36,6 +36,17 @@ describe.skipIf(!hasServices || !hasRabbitmq || !hasRedis)('without its broker',
     await until(async () => (await checksOf('email')).cache.state === 'down');
     await until(async () => (await checksOf('notification')).broker.state === 'down');
     expect(await checksOf('notification')).toMatchObject({ postgres: { state: 'up' } });
+    const away = { state: 'down', required: false, error: expect.any(String) };
+    for (const [part, checks] of [
+      ['gateway', { broker: away, cache: away }],
+      ['user', { cache: away }],
+      ['template', { cache: away }],
+      ['notification', { broker: away }],
+    ] as const)
+      expect(await herald.rest('GET', `${herald.urlOf(part)}/ready`), part).toMatchObject({
+        status: 200,
+        body: { status: 'degraded', checks },
+      });
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => herald.rest('POST', '/api/v1/notifications/', sendBody(user, template))),
     );
@@ -77,7 +88,7 @@ describe.skipIf(!hasServices || !hasRabbitmq || !hasRedis)('without its broker',
     // In order: a killed node may lose the queue that marks it, declared up to 2 s before, and then all is published again.
     for (const step of ['stop_app', 'start_app']) await rabbitmq.ctl(step);
     const ready = () => herald.rest('GET', `${herald.urlOf('notification')}/ready`);
-    await until(async () => (await ready()).status === 200, BACK);
+    await until(async () => (await ready()).body.checks.broker.state === 'up', BACK);
     // The relay asks for the mark before it publishes, so this one comes after that.
     const last = await givenSent(herald, user, template);
     await published();

@@ -3,7 +3,7 @@ import type { Broker } from '../platform/broker/broker.ts';
 import { createBroker } from '../platform/broker/create-broker.ts';
 import type { Cache } from '../platform/cache/cache.ts';
 import { createRedisCache } from '../platform/cache/redis.ts';
-import { createHttpServer, registerHealth, listen } from '../platform/http.ts';
+import { createHttpServer, pingService, registerHealth, listen } from '../platform/http.ts';
 import { startAll } from '../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { createMetrics, registerMetrics } from '../platform/metrics.ts';
@@ -110,15 +110,19 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
     registerHealth(
       app,
       {
-        postgres: () => pool.query('SELECT 1'),
-        cache: () => cache.ping(),
-        preferences: async () => {
-          if (probe.isProbing()) throw new Error('neither the cache nor the user service answers; nothing is sent');
+        // Nobody is sent to a worker, so 503 costs nobody anything: it says that this one can't do its work, or not as it should.
+        required: {
+          postgres: () => pool.query('SELECT 1'),
+          cache: () => cache.ping(),
+          preferences: async () => {
+            if (probe.isProbing()) throw new Error('neither the cache nor the user service answers; nothing is sent');
+          },
+          ...Object.fromEntries(providers.chain.map((provider) => [provider.name, async () => expectClosed(provider)])),
+          broker: async () => {
+            if (broker.state !== 'up') throw new Error(`the broker is ${broker.state}`);
+          },
         },
-        ...Object.fromEntries(providers.chain.map((provider) => [provider.name, async () => expectClosed(provider)])),
-        broker: async () => {
-          if (broker.state !== 'up') throw new Error(`the broker is ${broker.state}`);
-        },
+        optional: { user: () => pingService(config.userUrl), gateway: () => pingService(config.gatewayUrl) },
       },
       () => ({ providers: Object.fromEntries(providers.chain.map(({ name, state }) => [name, state()])) }),
     );

@@ -4,6 +4,7 @@ import { createBroker } from '../../platform/broker/create-broker.ts';
 import { startAll } from '../../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../../platform/logger.ts';
 import { createMetrics } from '../../platform/metrics.ts';
+import { pingService } from '../../platform/http.ts';
 import { createPool } from '../../platform/postgres.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
 import { createTracer } from '../../platform/tracing.ts';
@@ -127,10 +128,14 @@ export const startNotification = (config: NotificationConfig, overrides: { broke
       log,
       metrics,
       checks: {
-        postgres: () => pool.query('SELECT 1'),
-        broker: async () => {
-          if (broker.state !== 'up')
-            throw new Error(`the broker is ${broker.state}; sends are accepted and go out when it is back`);
+        required: { postgres: () => pool.query('SELECT 1') },
+        optional: {
+          user: () => pingService(config.userUrl),
+          template: () => pingService(config.templateUrl),
+          broker: async () => {
+            if (broker.state !== 'up')
+              throw new Error(`the broker is ${broker.state}; sends are accepted and go out when it is back`);
+          },
         },
       },
     });

@@ -4,6 +4,7 @@ import { createAuthenticator } from '../../platform/credentials.ts';
 import { createRemoteKeyLookup } from '../../platform/key-lookup.ts';
 import { startAll } from '../../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../../platform/logger.ts';
+import { pingService } from '../../platform/http.ts';
 import { createPool } from '../../platform/postgres.ts';
 import { createRateLimits } from '../../platform/rate-limit.ts';
 import { createServiceClient } from '../../platform/service-client.ts';
@@ -49,7 +50,10 @@ export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger 
       resolvers: createResolvers({ pool, store }),
       tracer,
       log,
-      checks: { postgres: () => pool.query('SELECT 1') },
+      checks: {
+        required: { postgres: () => pool.query('SELECT 1') },
+        optional: { user: () => pingService(config.userUrl), cache: () => limits.ping() },
+      },
       rest: {
         tags: ['Templates'],
         authenticate: createAuthenticator([{ keys: config.adminApiKey, viewer: ADMIN }], {

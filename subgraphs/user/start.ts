@@ -4,6 +4,7 @@ import { createRedisCache } from '../../platform/cache/redis.ts';
 import { createAdmission } from '../../platform/admission.ts';
 import { createAuthenticator } from '../../platform/credentials.ts';
 import { createKeyLookup } from '../../platform/key-lookup.ts';
+import { pingService } from '../../platform/http.ts';
 import { createPool } from '../../platform/postgres.ts';
 import { startAll } from '../../platform/lifecycle.ts';
 import { createLogger, type Logger } from '../../platform/logger.ts';
@@ -67,7 +68,10 @@ export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: 
       resolvers: createResolvers({ pool, store, keys, preferences, sessions, onDeleted: others.wake }),
       tracer,
       log,
-      checks: { postgres: () => pool.query('SELECT 1'), cache: () => cache.ping() },
+      checks: {
+        required: { postgres: () => pool.query('SELECT 1') },
+        optional: { cache: () => cache.ping(), notification: () => pingService(config.notificationUrl) },
+      },
       rest: {
         tags: ['Users'],
         authenticate: createAuthenticator([{ keys: config.adminApiKey, viewer: ADMIN }], {

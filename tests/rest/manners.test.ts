@@ -7,7 +7,7 @@ import { rehearse } from '../../gateway/rehearse.ts';
 import { operationsOf } from '../../platform/rest/route.ts';
 import { routesOf, TAGS } from '../../rest/table.ts';
 import { givenSent, givenTemplate, givenUser, sendBody } from '../given.ts';
-import { PARTS } from '../herald-parts.ts';
+import { PARTS, type Part } from '../herald-parts.ts';
 import { expectProblem } from '../problem.ts';
 import { startHerald, type Herald } from '../start.ts';
 import { until } from '../until.ts';
@@ -206,12 +206,27 @@ test('every process says that it lives, and how each thing it needs is', async (
     expect((await herald.rest('GET', `${herald.urlOf(part)}/health`)).body, part).toMatchObject({ status: 'ok' });
     const { status, body } = await herald.rest('GET', `${herald.urlOf(part)}/ready`);
     expect([status, body.status], part).toEqual([200, 'ok']);
-    const checks = Object.entries(body.checks as object);
-    expect(checks.length, part).toBeGreaterThan(0);
+    const checks = Object.entries(body.checks as Record<string, { required: boolean }>);
     for (const [name, check] of checks)
-      expect(check, `${part} ${name}`).toEqual({ state: 'up', latency_ms: expect.any(Number) });
+      expect(check, `${part} ${name}`).toEqual({
+        state: 'up',
+        latency_ms: expect.any(Number),
+        required: expect.any(Boolean),
+      });
+    const namesOf = (isRequired: boolean) =>
+      checks.filter(([, { required }]) => required === isRequired).map(([name]) => name);
+    expect({ required: namesOf(true), optional: namesOf(false) }, part).toEqual(NEEDS[part]);
   }
 });
+
+const NEEDS: Record<Part, { required: string[]; optional: string[] }> = {
+  user: { required: ['postgres'], optional: ['cache', 'notification'] },
+  template: { required: ['postgres'], optional: ['user', 'cache'] },
+  notification: { required: ['postgres'], optional: ['user', 'template', 'broker'] },
+  gateway: { required: ['user', 'template', 'notification'], optional: ['broker', 'cache'] },
+  email: { required: ['postgres', 'cache', 'preferences', 'smtp', 'broker'], optional: ['user', 'gateway'] },
+  push: { required: ['postgres', 'cache', 'preferences', 'sandbox', 'broker'], optional: ['user', 'gateway'] },
+};
 
 describe('a supergraph that the operations of the REST paths do not fit', () => {
   const operations = routesOf(TAGS).flatMap(operationsOf);
