@@ -58,6 +58,7 @@ const resolverScalars = {
   DateTime: { input: 'Date', output: 'Date | string' },
   JSON: 'unknown',
   JSONObject: 'Record<string, unknown>',
+  FeedNumber: 'number',
   _Any: 'unknown',
   _FieldSet: 'string',
 };

@@ -334,6 +334,33 @@ describe.each(brokerKinds)('live status over %s', (broker) => {
     expect(mine.flatMap(({ results }) => results)).toEqual([]);
   });
 
+  test('the feed goes on beyond the numbers of 32 bits', async () => {
+    const last = 2 ** 31 - 1;
+    const before = watch('');
+    await until(async () => {
+      await send();
+      return before.events.length > 0;
+    });
+    await until(async () => (await herald.sql('notification', 'SELECT FROM feed_in')).length === 0);
+    await herald.sql('notification', 'UPDATE feed_state SET floor = $1', [last]);
+    await herald.sql('notification', 'DELETE FROM feed');
+    // The gateway hears that what it was told of is no longer kept.
+    await before.ended;
+    expect(before.errors()).toMatchObject([{ extensions: { code: 'CURSOR_EXPIRED' } }]);
+    const { id } = await send();
+    const numbered = async () => (await herald.sql('notification', 'SELECT FROM feed_in')).length === 0;
+    await until(async () => (await herald.sql('notification', 'SELECT FROM feed_in')).length === 0);
+    const watched = watch(`(notificationId: "${id}")`);
+    await until(() => watched.events.length === 1);
+    await report(id);
+    await until(() => watched.events.length === 2);
+    const resumed = watch(`(notificationId: "${id}", after: "${watched.events[0]?.cursor}")`);
+    await until(() => resumed.events.length === 1);
+    expect(resumed.events).toEqual([watched.events[1]]);
+    const seqOf = ({ cursor }: { cursor: string }) => Number(Buffer.from(cursor, 'base64url').readBigUInt64BE(16));
+    expect(watched.events.map(seqOf)).toEqual([last + 1, last + 2]);
+  });
+
   const metrics = async () => (await fetch(`${herald.url}/metrics`)).text();
 });
 

@@ -1,4 +1,4 @@
-import { DateTimeResolver, JSONObjectResolver } from 'graphql-scalars';
+import { DateTimeResolver, JSONObjectResolver, SafeIntResolver } from 'graphql-scalars';
 import { FEEDBACK_KINDS, feedbackEventSchema, type FeedbackEvent } from '../../contracts/feedback.ts';
 import { isFailureReason, REPLAYED_REASONS, type FailureReason } from '../../contracts/failure-reason.ts';
 import type { NotificationType } from '../../contracts/jobs.ts';
@@ -81,6 +81,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
   return {
     DateTime: DateTimeResolver,
     JSONObject: JSONObjectResolver,
+    FeedNumber: SafeIntResolver,
     Query: {
       notification: (_, { id }, { viewer }) => findVisible(id, viewer),
       notifications: async (_, { filter, ...asked }, { viewer }) => {

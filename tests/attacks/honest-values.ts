@@ -86,7 +86,13 @@ export function honestValue(name: string, type: GraphQLInputType, world: World):
   if (own !== undefined) return own(world);
   if (isInputObjectType(type)) return inputWith(type, world);
   if (isEnumType(type)) return type.getValues()[0]?.name;
-  const made: Record<string, unknown> = { Int: 1, Boolean: true, JSONObject: {}, DateTime: new Date().toISOString() };
+  const made: Record<string, unknown> = {
+    Int: 1,
+    FeedNumber: 1,
+    Boolean: true,
+    JSONObject: {},
+    DateTime: new Date().toISOString(),
+  };
   return made[type.name] ?? world.word;
 }
 
