@@ -4,6 +4,7 @@ import { createClient } from '../client/client.ts';
 import { CreateApiKeyDocument, LogInDocument } from '../client/generated/operations.ts';
 import { givenTemplate, givenUser, sendBody } from './given.ts';
 import { brokerKinds, startHerald, type Herald } from './start.ts';
+import { withConnection } from './locks.ts';
 import { until } from './until.ts';
 import { watch as watchAt, type Watch } from './watch.ts';
 
@@ -72,6 +73,47 @@ describe.each(brokerKinds)('live status over %s', (broker) => {
       expect.objectContaining({ status: 'DELIVERED', previousStatus: 'PENDING', notification: { id, requestId } }),
     ]);
     expect(watched.results.flatMap(({ errors }) => errors ?? [])).toEqual([]);
+  });
+
+  test('the state of a notification whose change waits for its number comes once, also to whoever comes back', async () => {
+    const { id, watched } = await withConnection(herald, async (connection) => {
+      // The numberer's.
+      await connection.query('SELECT pg_advisory_lock(7201129)');
+      const { id } = await send();
+      const watched = watch(`(notificationId: "${id}")`);
+      await until(() => watched.events.length > 0, { timeoutMs: 300 }).catch(() => {});
+      return { id, watched };
+    });
+    await until(() => watched.events.length === 1);
+    await until(async () => (await herald.sql('notification', 'SELECT FROM feed_in')).length === 0);
+    const resumed = watch(`(notificationId: "${id}", after: "${watched.events[0]?.cursor}")`);
+    await report(id);
+    for (const one of [watched, resumed]) await until(() => one.events.at(-1)?.status === 'DELIVERED');
+    expect(statuses(watched)).toEqual([
+      [null, 'PENDING'],
+      ['PENDING', 'DELIVERED'],
+    ]);
+    expect(resumed.events).toEqual(watched.events.slice(1));
+  });
+
+  test('of a requestId that several clients used, the admin is told the state of each, from any of them on', async () => {
+    const requestId = randomUUID();
+    const ids: string[] = [];
+    for (const key of [await newKey(), await newKey(), await newKey()])
+      ids.push((await send({ request_id: requestId }, key)).id);
+    const [first = '', second = '', third = ''] = ids;
+    await report(first);
+    const watched = watch(`(requestId: "${requestId}")`);
+    await until(() => watched.events.length === 3);
+    const seen = (one: Watch) => one.events.map(({ notification, status }) => `${notification.id} ${status}`);
+    expect(seen(watched)).toEqual([`${second} PENDING`, `${third} PENDING`, `${first} DELIVERED`]);
+    const resumed = watched.events.map(({ cursor }) => watch(`(requestId: "${requestId}", after: "${cursor}")`));
+    await report(third);
+    for (const [index, one] of resumed.entries()) {
+      await until(() => one.events.at(-1)?.notification.id === third && one.events.at(-1)?.status === 'DELIVERED');
+      const last = `${third} DELIVERED`;
+      expect(seen(one)).toEqual([...seen(watched).slice(index + 1, 3), last]);
+    }
   });
 
   test('a request is watched before it is sent; a user, and everything, from now on', async () => {
@@ -348,7 +390,6 @@ describe.each(brokerKinds)('live status over %s', (broker) => {
     await before.ended;
     expect(before.errors()).toMatchObject([{ extensions: { code: 'CURSOR_EXPIRED' } }]);
     const { id } = await send();
-    const numbered = async () => (await herald.sql('notification', 'SELECT FROM feed_in')).length === 0;
     await until(async () => (await herald.sql('notification', 'SELECT FROM feed_in')).length === 0);
     const watched = watch(`(notificationId: "${id}")`);
     await until(() => watched.events.length === 1);

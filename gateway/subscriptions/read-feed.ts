@@ -39,7 +39,7 @@ export function createFeedReader(service: Pick<ServiceClient, 'graphql'>, timeou
 
   return {
     readFeed,
-    /** The state of one notification as an event, and where the feed ended in the same moment. */
+    /** The state of a notification, or of each with a requestId, as events, and where the feed ended in the same moment. */
     readCurrentStatus: (filter: Pick<FeedFilter, 'notificationId' | 'requestId'>, context: SignedContext) =>
       ask(CURRENT_STATUS, filter, context),
   };
@@ -68,6 +68,6 @@ const pageSchema = z.object({
   epoch: z.uuid(),
   endSeq: z.int().min(0),
   hasMore: z.boolean(),
-  // The state of a feed that has told nothing yet has no number.
+  // Nothing that led to a state may be kept: it has no number.
   events: z.array(statusEventSchema.extend({ seq: z.int().min(0) })),
 });

@@ -123,8 +123,6 @@ class Stream implements StatusStream {
   #passed: FeedPlace;
   /** All up to this number was read as what was. */
   #told = 0;
-  /** Of a state that was told at the beginning: changes up to its version are in it. */
-  #state: { notificationId: string; version: number } | null = null;
   #wake: (() => void) | null = null;
   #end: StreamEnd | null = null;
 
@@ -156,10 +154,8 @@ class Stream implements StatusStream {
     const page = await this.#sources.reader.readCurrentStatus(filterOf(this.#topic), this.#context);
     if (isRefusal(page)) return page;
     if (page.epoch !== this.#epoch || this.#hasLost) return AWAY;
-    const [state] = page.events;
-    if (state === undefined && this.#topic.kind === 'notification')
+    if (page.events.length === 0 && this.#topic.kind === 'notification')
       return refuse('NOT_FOUND', 'there is no such notification', 'notificationId');
-    if (state !== undefined) this.#state = state;
     this.#goLive(page.events, page.endSeq);
     return null;
   }
@@ -223,9 +219,8 @@ class Stream implements StatusStream {
   }
 
   /** The hub may hear of something later than the database tells of it. */
-  #isTold({ seq, notificationId, version }: StatusEvent): boolean {
-    const isInState = notificationId === this.#state?.notificationId && version <= this.#state.version;
-    return seq <= this.#told || isInState;
+  #isTold({ seq }: StatusEvent): boolean {
+    return seq <= this.#told;
   }
 
   #take(event: StatusEvent): void {

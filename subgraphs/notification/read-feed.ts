@@ -1,7 +1,8 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { StatusEvent } from '../../contracts/events.ts';
 import type { Cursors, FeedPlace } from '../../platform/feed-cursor.ts';
 import type { Pool } from '../../platform/postgres.ts';
-import { refuse, type Refusal } from '../../platform/refusal.ts';
+import { refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { faultOfLine, isUuid } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
 import { EVENT, toEvent, type EventRow } from './feed.ts';
@@ -66,32 +67,48 @@ export async function readFeedFrom(
 }
 
 /**
- * The state that one notification is in, as an event without a status before, and where the feed ended in the same moment: whoever goes
- * on live from there, and passes over what is not newer than the event's version, misses and repeats nothing.
+ * The state that a notification is in, or each with this requestId, as an event without a status before, and where the feed ended in the
+ * same moment. All that led to a state is numbered: whoever goes on from the end, or comes back with the number of any of the events,
+ * misses and repeats nothing.
+ * @param wakeNumberer makes what was committed be numbered at once
  */
 export async function readCurrentStatus(
   pool: Pool,
+  wakeNumberer: () => void,
   filter: Pick<FeedFilter, 'notificationId' | 'requestId'>,
   viewer: Viewer,
 ): Promise<FeedPage | Refusal> {
   const refused = refuseAsked({ ...filter, userId: null }, 1);
   if (refused !== null) return refused;
-  const { rows } = await pool.query<EventRow & { epoch: string; head: string; notificationId: string | null }>({
-    name: 'current-status',
-    text: CURRENT,
-    values: [
-      filter.notificationId,
-      filter.requestId,
-      seesAll(viewer) || viewer.kind === 'user' ? null : viewer.id,
-      viewer.kind === 'user' ? viewer.id : null,
-    ],
-  });
-  const [row] = rows;
-  if (row === undefined) throw new Error('the feed has no state row');
-  const { epoch, head } = row;
-  const events = row.notificationId === null ? [] : [toEvent({ ...row, seq: head })];
-  return { kind: 'page', epoch, events, endSeq: Number(head), hasMore: false };
+  for (let delayMs = 10; delayMs < 2_000; delayMs *= 2) {
+    const { rows } = await pool.query<StateRow>({
+      name: 'current-status',
+      text: CURRENT,
+      values: [
+        filter.notificationId,
+        filter.requestId,
+        seesAll(viewer) || viewer.kind === 'user' ? null : viewer.id,
+        viewer.kind === 'user' ? viewer.id : null,
+      ],
+    });
+    const [row] = rows;
+    if (row === undefined) throw new Error('the feed has no state row');
+    const { epoch, head } = row;
+    if (!rows.some(({ isWaiting }) => isWaiting)) {
+      const states = row.notificationId === null ? [] : rows;
+      // Behind the last of them nothing of theirs is left up to the head.
+      const events = states.map((state, index) =>
+        toEvent(index === states.length - 1 ? { ...state, seq: head } : state),
+      );
+      return { kind: 'page', epoch, events, endSeq: Number(head), hasMore: false };
+    }
+    wakeNumberer();
+    await wait(delayMs);
+  }
+  return unavailable('its last change has not got its number yet: ask again in a moment', 2);
 }
+
+type StateRow = EventRow & { epoch: string; head: string; notificationId: string | null; isWaiting: boolean };
 
 /** The admin's eyes, and the gateway's when it looks for all of its subscribers. */
 const seesAll = ({ kind }: Viewer) => kind === 'admin' || kind === 'service';
@@ -123,13 +140,17 @@ const READ = `
     ORDER BY seq LIMIT $7) AS event ON true
   ORDER BY event.seq`;
 
+// The number of a state is that of the last event that led to it, or 0 when that is no longer kept: then it expires as a cursor.
 const CURRENT = `
-  WITH state AS (${STATE})
-  SELECT state.epoch, state.head, n.id AS "notificationId", n.version, n.type, n.user_id AS "userId", n.client_id AS "clientId",
-    n.request_id AS "requestId", n.status, NULL AS "previousStatus", n.reason, n.attempts AS attempt, n.updated_at AS at
-  FROM state LEFT JOIN LATERAL (
+  WITH state AS (${STATE}), asked AS (
     SELECT * FROM notification
     WHERE ($1::uuid IS NULL OR id = $1)
       AND ($2::text IS NULL OR id IN (SELECT notification_id FROM request_key k WHERE k.request_id = $2 AND ($3::text IS NULL OR k.client_id = $3)))
       AND ($3::text IS NULL OR client_id = $3) AND ($4::uuid IS NULL OR user_id = $4)
-    ORDER BY id DESC LIMIT 1) AS n ON true`;
+    ORDER BY id DESC LIMIT ${MAX_PAGE})
+  SELECT state.epoch, state.head, coalesce(last.seq, 0) AS seq, n.id AS "notificationId", n.version, n.type, n.user_id AS "userId",
+    n.client_id AS "clientId", n.request_id AS "requestId", n.status, NULL AS "previousStatus", n.reason, n.attempts AS attempt,
+    n.updated_at AS at, EXISTS (SELECT FROM feed_in WHERE notification_id = n.id) AS "isWaiting"
+  FROM state LEFT JOIN asked AS n ON true
+    LEFT JOIN LATERAL (SELECT max(seq) AS seq FROM feed WHERE notification_id = n.id) AS last ON true
+  ORDER BY 3, n.id`;

@@ -108,7 +108,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       statusEvents: async (_, { after, filter, first }, { viewer }) =>
         orThrow(await readFeedFrom(pool, { place: after ?? null, filter: toFeedFilter(filter), first }, viewer)),
       currentStatus: async (_, filter, { viewer }) =>
-        orThrow(await readCurrentStatus(pool, toFeedFilter(filter), viewer)),
+        orThrow(await readCurrentStatus(pool, deps.reports.onChanged, toFeedFilter(filter), viewer)),
       statusEvent: (_, { event }) => event,
       isUnsubscribeToken: (_, { token }) => {
         return deps.links.parseToken(token) !== null;
