@@ -9,6 +9,8 @@ export type SubscribeOptions = {
   onConnected?: (connection: { isReconnected: boolean }) => void;
   /** Called when the connection is lost or can't be made, for example to show that what is shown may be old. */
   onDisconnected?: (loss: { cause: unknown; retryInMs: number }) => void;
+  /** Called before an event is given of which parts are missing: each error's `path` says where null stands for what could not be had. */
+  onIncomplete?: (errors: readonly GraphQLRequestError[]) => void;
   /** How often in a row the connection may be tried again before the iteration throws; no limit when left out. */
   maxRetries?: number;
   /** Waits between tries: at random up to a time that doubles from `baseMs` (500) to `capMs` (30,000). */
@@ -49,7 +51,7 @@ async function* follow<Result>(
   options: SubscribeOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Result, void, void> {
-  const { maxRetries = Infinity, onConnected, onDisconnected } = options;
+  const { maxRetries = Infinity, onConnected, onDisconnected, onIncomplete } = options;
   const takesCursor = /\$after\s*:/.test(query);
   let isReconnected = false;
   let failures = 0;
@@ -68,8 +70,8 @@ async function* follow<Result>(
     };
     signal.addEventListener('abort', stop);
     try {
-      for await (const { data, errors } of events) {
-        if (errors !== undefined && errors.length > 0) {
+      for await (const { data, errors = [] } of events) {
+        if (errors.length > 0 && !hasEvent(data)) {
           loss.note(errors);
           break;
         }
@@ -77,6 +79,7 @@ async function* follow<Result>(
         failures = 0;
         const cursor = takesCursor ? cursorOf(data) : undefined;
         if (cursor !== undefined) variables = { ...variables, after: cursor };
+        if (errors.length > 0) onIncomplete?.(errors.map((fault) => new GraphQLRequestError(fault as GraphQLFault)));
         yield data;
       }
       if (!loss.isLost) return;
@@ -93,7 +96,7 @@ async function* follow<Result>(
     failures += 1;
     if (failures > maxRetries)
       throw new Error(`${door.url} can't be reached, after ${maxRetries} retries`, { cause: loss.cause });
-    const retryInMs = toDelayMs(failures, options.backOff);
+    const retryInMs = loss.retryAfterMs() + toDelayMs(failures, options.backOff);
     onDisconnected?.({ cause: loss.cause, retryInMs });
     await pause(retryInMs, signal);
   }
@@ -154,7 +157,7 @@ class Loss {
     if (isFaults(this.cause)) {
       const [fault] = this.cause;
       const error = fault && new GraphQLRequestError(fault);
-      return error === undefined || error.code === 'UNAVAILABLE' ? null : error;
+      return error === undefined || PASSING_CODES.includes(error.code) ? null : error;
     }
     if (!isClosure(this.cause)) return null;
     const { code, reason } = this.cause;
@@ -166,7 +169,16 @@ class Loss {
     if (!FATAL_CODES.includes(code)) return null;
     return new Error(`${url} closed the connection: ${code} ${reason}`, { cause: this.cause });
   }
+
+  /** What Herald asks to wait at least. */
+  retryAfterMs(): number {
+    const [fault] = isFaults(this.cause) ? this.cause : [];
+    return (fault?.extensions?.retryAfterSeconds ?? 0) * 1_000;
+  }
 }
+
+const hasEvent = (data: unknown): boolean =>
+  typeof data === 'object' && data !== null && Object.values(data).some((event) => event !== null);
 
 /** The cursor of the event, which is what a root field of a subscription gives. */
 function cursorOf(data: object): string | undefined {
@@ -203,6 +215,8 @@ const PING_EVERY_MS = 10_000;
 const ANSWER_MS = 5_000;
 /** A connection that held so long was a good one. */
 const HELD_MS = 10_000;
+/** Refusals that are over some time later. */
+const PASSING_CODES = ['UNAVAILABLE', 'TIMEOUT', 'RATE_LIMITED'];
 const UNAUTHENTICATED_CODES = [4401, 4403];
 /**
  * The protocol's own (graphql-transport-ws), and RFC 6455's: what was said is not understood, and won't be next time. Not 4409: Herald

@@ -81,6 +81,42 @@ test('one event that could not be completed comes again, from the cursor before 
   expect(await read()).toEqual(ALL);
 });
 
+const refusing = (code: string, extensions: object = {}) => {
+  throw new GraphQLError(`refused: ${code}`, { extensions: { code, ...extensions } });
+};
+
+test('an event of which a part is missing is given, with the errors beside it', async () => {
+  await given({ squareOf: (number) => (number === 4 ? refusing('UNAVAILABLE') : number ** 2) });
+  const document: Document<{ numbers: { number: number; square: number | null } }, { after?: string }> =
+    'subscription ($after: String) { numbers(after: $after) { cursor number square } }';
+  const incomplete: unknown[] = [];
+  const squares: unknown[] = [];
+  const client = createClient({ url: server?.url ?? '', apiKey: 'key' });
+  const onIncomplete: SubscribeOptions['onIncomplete'] = (errors) => incomplete.push(...errors);
+  for await (const { numbers } of client.subscribe(document, {}, { onIncomplete })) squares.push(numbers.square);
+  expect(squares).toEqual(ALL.map((number) => (number === 4 ? null : number ** 2)));
+  expect(incomplete).toMatchObject([{ code: 'UNAVAILABLE', path: ['numbers', 'square'] }]);
+  expect(server?.connections).toHaveLength(1);
+});
+
+test.each(['UNAVAILABLE', 'TIMEOUT', 'RATE_LIMITED'])(
+  'an answer without an event ends nothing when it is %s: it comes again, from the cursor before it',
+  async (code) => {
+    const refuseOnce = onceAtFour(() => refusing(code));
+    await given({ squareOf: (number) => (refuseOnce(number), number) });
+    const document = 'subscription ($after: String) { numbers(after: $after) { cursor number wholeSquare } }';
+    expect(await read({ document })).toEqual(ALL);
+    expect(server?.connections).toHaveLength(2);
+  },
+);
+
+test('the next try is no sooner than Herald says', async () => {
+  await given({ onNumber: onceAtFour(() => refusing('RATE_LIMITED', { retryAfterSeconds: 0.2 })) });
+  const waits: number[] = [];
+  expect(await read({ onDisconnected: ({ retryInMs }) => waits.push(retryInMs) })).toEqual(ALL);
+  expect(waits).toEqual([expect.toSatisfy((ms: number) => ms >= 200 && ms <= 210)]);
+});
+
 test('a document without `after` begins anew', async () => {
   await given({ onNumber: onceAtFour((socket: WebSocket) => socket.terminate()) });
   expect((await read({ document: WITHOUT_AFTER })).slice(-ALL.length)).toEqual(ALL);

@@ -18,11 +18,13 @@ import { WebSocketServer, type WebSocket } from 'ws';
  * Starts a real graphql-transport-ws server whose only subscription counts: `numbers(after)` goes on behind its cursor, one each
  * few milliseconds, up to 10.
  * @param options.onNumber called before a number goes out; it may cut the socket, throw, or let it wait
+ * @param options.squareOf gives an event's `square`, which may be missing, and its `wholeSquare`, without which there is no event
  * @param options.onConnect whether whoever shows this may connect
  */
 export async function startLiveNumbers(
   options: {
     onNumber?: (number: number, socket: WebSocket) => unknown;
+    squareOf?: (number: number) => number;
     onConnect?: (authorization: unknown) => boolean;
   } = {},
 ) {
@@ -33,7 +35,7 @@ export async function startLiveNumbers(
     {
       // Of the same copy of the package as the schema, which the test runner loads by itself.
       ...{ execute, subscribe, validate },
-      schema: createSchema(options.onNumber ?? (() => {})),
+      schema: createSchema(options.onNumber ?? (() => {}), options.squareOf ?? ((number) => number ** 2)),
       context: ({ extra }) => extra,
       onConnect: ({ connectionParams, extra: { socket } }) => {
         const authorization = connectionParams?.authorization;
@@ -59,10 +61,19 @@ export async function startLiveNumbers(
 
 const LAST = 10;
 
-function createSchema(onNumber: (number: number, socket: WebSocket) => unknown): GraphQLSchema {
+function createSchema(
+  onNumber: (number: number, socket: WebSocket) => unknown,
+  squareOf: (number: number) => number,
+): GraphQLSchema {
+  const resolve = ({ number }: { number: number }) => squareOf(number);
   const event = new GraphQLObjectType({
     name: 'NumberEvent',
-    fields: { cursor: { type: GraphQLString }, number: { type: GraphQLInt } },
+    fields: {
+      cursor: { type: GraphQLString },
+      number: { type: GraphQLInt },
+      square: { type: GraphQLInt, resolve },
+      wholeSquare: { type: new GraphQLNonNull(GraphQLInt), resolve },
+    },
   });
   return new GraphQLSchema({
     query: new GraphQLObjectType({ name: 'Query', fields: { last: { type: GraphQLInt } } }),

@@ -63,6 +63,21 @@ describe.skipIf(executablePath === null)('live status in a browser', { timeout: 
     complaints.length = 0;
   });
 
+  test('while the notification service is away the page waits as long as it is told', async () => {
+    await herald.stopPart('notification');
+    await herald.stopPart('gateway');
+    await herald.startPart('gateway');
+    // Refused with `retryAfterSeconds: 2`, to which comes what it waits by itself.
+    await page
+      .getByRole('status')
+      .getByText(/next try in ([3-9]|\d\d) s/)
+      .waitFor({ timeout: 30_000 });
+    await herald.startPart('notification');
+    await page.getByRole('button', { name: 'Watch' }).click();
+    await page.getByRole('listitem').getByText('PENDING').waitFor();
+    complaints.length = 0;
+  });
+
   test('a wrong key is told, and not tried again', async () => {
     await page.getByLabel('API key or token').fill('wrong');
     await page.getByRole('button', { name: 'Watch' }).click();

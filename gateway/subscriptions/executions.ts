@@ -32,21 +32,30 @@ export function createExecutions(
   const shared = new Map<string, { execution: Execution; users: number }>();
   let runs = 0;
 
-  const execute = async (selection: Selection, viewer: Viewer, { event, cursor }: Told): Promise<Result> => {
+  const execute = async (
+    selection: Selection,
+    viewer: Viewer,
+    { event, cursor }: Told,
+    outage: Outage,
+  ): Promise<Result> => {
     const requestId = randomUUID();
     const trace = readTrace({});
     runs += 1;
-    for (const delayMs of [...RETRY_DELAYS_MS, null]) {
-      const context = { viewer, requestId, trace, deadline: deadlineIn(timeoutMs) };
-      const { data, errors } = await engine.execute(selection, event, cursor, context);
+    const attempt = () =>
+      engine.execute(selection, event, cursor, { viewer, requestId, trace, deadline: deadlineIn(timeoutMs) });
+    for (;;) {
+      const { waited } = outage;
+      await waited;
+      const { data, errors } = await attempt();
+      const isWhole = errors === undefined || !errors.some(isPassing);
+      if (isWhole) outage.waited = null;
       // While a subgraph is started anew, its events wait: with holes they would be lost for whoever has no cursor.
-      if (errors !== undefined && errors.some(isPassing) && delayMs !== null) {
-        await wait(delayMs * (0.5 + Math.random()), undefined, { ref: false });
+      else if (waited === null) {
+        outage.waited ??= untilPassed(attempt);
         continue;
       }
       return errors === undefined ? { data } : { data, errors: errors.map((error) => show(error, requestId)) };
     }
-    throw new Error('the last try has no delay');
   };
 
   return {
@@ -60,9 +69,10 @@ export function createExecutions(
       }
       /** For as long as somebody has still to read it. */
       const results = new WeakMap<StatusEvent, Promise<Result>>();
+      const outage: Outage = { waited: null };
       const execution: Execution = {
         run(told) {
-          const running = results.get(told.event) ?? execute(selection, viewer, told);
+          const running = results.get(told.event) ?? execute(selection, viewer, told, outage);
           results.set(told.event, running);
           return running;
         },
@@ -78,6 +88,20 @@ export function createExecutions(
     },
     counts: () => ({ shared: shared.size, runs }),
   };
+}
+
+/**
+ * Null while nothing is known to be away. Else it resolves when that is over, or has lasted so long that events go out with holes, each
+ * after one try, until one is whole again: one wait for all, for one after the other they would fall behind by ten seconds each.
+ */
+type Outage = { waited: Promise<void> | null };
+
+async function untilPassed(attempt: () => ReturnType<Engine['execute']>): Promise<void> {
+  for (const delayMs of RETRY_DELAYS_MS) {
+    await wait(delayMs * (0.5 + Math.random()), undefined, { ref: false });
+    const { errors } = await attempt();
+    if (errors === undefined || !errors.some(isPassing)) return;
+  }
 }
 
 const isPassing = ({ extensions }: GraphQLError) =>
