@@ -16,6 +16,8 @@ const DOCS = await readFile(new URL('../docs/subscriptions.md', import.meta.url)
 const EXAMPLES = [...DOCS.matchAll(/```ts\n\/\/ (.+)\n([^]*?)```/g)].map(
   ([, name, code]) => [name ?? '', code ?? ''] as const,
 );
+/** That of the browser, with what its page has around it. */
+const [, IN_A_PAGE = ''] = /```js\n([^]*?EventSource[^]*?)```/.exec(DOCS) ?? [];
 const ROOT = new URL('..', import.meta.url);
 
 let herald: Herald;
@@ -50,8 +52,24 @@ const inTests = (code: string) =>
     .replaceAll("'@herald/client'", "'./client/client.ts'")
     .replaceAll("'@herald/client/operations'", "'./client/generated/operations.ts'");
 
+const ofAPage = (id: string) => `
+  const id = '${id}';
+  async function tokenFromYourServer() {
+    const query = \`mutation { createStreamToken(notificationId: "\${id}") { token } }\`;
+    const headers = { 'content-type': 'application/json', authorization: 'Bearer hk_…' };
+    const asked = { method: 'POST', headers, body: JSON.stringify({ query }) };
+    const answer = await fetch('http://127.0.0.1:8000/graphql', asked);
+    return (await answer.json()).data.createStreamToken.token;
+  }
+  const show = ({ notification_id, status }) => console.log(last, notification_id, status.toUpperCase());
+  ${IN_A_PAGE}
+  // A page does not end while it waits.
+  setInterval(() => {}, 1_000);
+  await watch();`;
+
 function run(code: string) {
-  const program = spawn(process.execPath, ['--input-type=module-typescript'], { cwd: ROOT });
+  const options = ['--experimental-eventsource', '--input-type=module-typescript'];
+  const program = spawn(process.execPath, options, { cwd: ROOT });
   program.stdin.end(inTests(code));
   let told = '';
   let complaints = '';
@@ -104,3 +122,34 @@ test('each sees what happens, and after a restart of the gateway what it has mis
     await Promise.all(programs.map((program) => program.stop()));
   }
 }, 90_000);
+
+test('each begins anew where its cursor is from before a restore', async () => {
+  const watched = await givenSent(herald, user, template);
+  const programs = [
+    ...EXAMPLES.filter(([name]) => name !== '@herald/client').map(([name, code]) => ({ name, ...run(code) })),
+    { name: 'EventSource', ...run(ofAPage(watched)) },
+  ];
+  const seen = async (isSeen: (program: (typeof programs)[number]) => boolean) => {
+    for (const program of programs)
+      await until(
+        async () => {
+          await givenSent(herald, user, template);
+          return isSeen(program);
+        },
+        { timeoutMs: 40_000, everyMs: 200 },
+      ).catch((cause: unknown) => {
+        throw new Error(`${program.name}: ${program.complaints()}`, { cause });
+      });
+  };
+  try {
+    await seen((program) => program.told().length > 0);
+    await herald.stopPart('gateway');
+    await herald.sql('notification', 'UPDATE feed_state SET epoch = gen_random_uuid()');
+    const known = new Map(programs.map((program) => [program.name, program.told().length]));
+    await herald.startPart('gateway');
+    await seen((program) => program.told().length > (known.get(program.name) ?? 0));
+    expect(programs.at(-1)?.told()).toEqual([`${watched} PENDING`, `${watched} PENDING`]);
+  } finally {
+    await Promise.all(programs.map((program) => program.stop()));
+  }
+}, 120_000);
