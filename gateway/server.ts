@@ -69,7 +69,7 @@ export const startGateway = (
 ) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('gateway', config.logLevel);
-    const tracer = started.add('the tracer', await createTracer('gateway', config.tracing));
+    const tracer = started.add('the tracer', await createTracer('gateway', config.tracing, log));
     const connect = (name: string, service: { url: string; secret: string }): ServiceClient =>
       started.add(
         `the ${name} client`,

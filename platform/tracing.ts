@@ -1,4 +1,7 @@
 import { z } from 'zod';
+import { withDeadline } from './lifecycle.ts';
+import { toReason } from './log-on-change.ts';
+import type { Logger } from './logger.ts';
 import { traceparentOf, type Trace } from './trace.ts';
 
 /** One step of a trace, while it is under way. */
@@ -6,7 +9,7 @@ export type Span = {
   /** What the steps inside it give as their parent. */
   trace: Trace | undefined;
   set(attributes: Record<string, string | number | boolean>): void;
-  /** @param fault what went wrong, in words; nothing did when left out */
+  /** @param fault what went wrong, in our words (a provider's may name an address); nothing did when left out */
   end(fault?: string): void;
 };
 
@@ -21,7 +24,7 @@ export type Tracer = {
     name: string,
     options: { kind?: SpanKind; parent: Trace | undefined; attributes?: Record<string, string | number | boolean> },
   ): Span;
-  /** Sends what is left. */
+  /** Sends what is left, if the collector takes it soon; that it does not is no fault of ours. */
   stop(): Promise<void>;
 };
 
@@ -54,7 +57,7 @@ export const noTracer: Tracer = {
  * Creates a process's tracer. OpenTelemetry is loaded only when there is a collector; in the version that @apollo/gateway brings anyway, for
  * another one beside it weighs 90 MB.
  */
-export async function createTracer(service: string, { endpoint, share }: TracingConfig): Promise<Tracer> {
+export async function createTracer(service: string, { endpoint, share }: TracingConfig, log: Logger): Promise<Tracer> {
   if (endpoint === null) return noTracer;
   const [api, sdk, { OTLPTraceExporter }, { Resource }] = await Promise.all([
     import('@opentelemetry/api'),
@@ -97,11 +100,15 @@ export async function createTracer(service: string, { endpoint, share }: Tracing
         },
       };
     },
-    stop: () => provider.shutdown(),
+    stop: () =>
+      withDeadline(provider.shutdown(), STOP_MS, 'it gave no answer').catch((error: unknown) =>
+        log.warn({ reason: toReason(error) }, 'the collector did not take the last spans'),
+      ),
   };
 }
 
 const EXPORT_EVERY_MS = 1_000;
+const STOP_MS = 2_000;
 
 function toContext({ traceparent }: Trace) {
   const [, traceId = '', spanId = '', flags = ''] = traceparent.split('-');

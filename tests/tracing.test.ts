@@ -3,8 +3,11 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { givenTemplate, givenUser, sendBody } from './given.ts';
+import { createTracer } from '../platform/tracing.ts';
+import { givenSent, givenTemplate, givenUser, readNotification, sendBody } from './given.ts';
+import { startScriptedSmtp, type ScriptedSmtp } from './scripted-smtp.ts';
 import { brokerKinds, startHerald, type Herald } from './start.ts';
+import { createTestLogger, logged } from './test-log.ts';
 import { until } from './until.ts';
 import { watch } from './watch.ts';
 
@@ -16,6 +19,7 @@ type Span = {
   parentSpanId?: string;
   name: string;
   attributes: Attribute[];
+  status?: { code?: number; message?: string };
 };
 
 /** A collector: OTLP over HTTP, as JSON. */
@@ -49,14 +53,15 @@ async function startCollector() {
 
 describe.each(brokerKinds)('with %s', (broker) => {
   let collector: Awaited<ReturnType<typeof startCollector>>;
+  let smtp: ScriptedSmtp;
   let herald: Herald;
   beforeAll(async () => {
-    collector = await startCollector();
-    herald = await startHerald({ broker, tracing: { endpoint: collector.endpoint, share: 1 } });
+    [collector, smtp] = await Promise.all([startCollector(), startScriptedSmtp()]);
+    herald = await startHerald({ broker, smtpUrl: smtp.url, tracing: { endpoint: collector.endpoint, share: 1 } });
   });
   afterAll(async () => {
     await herald?.stop();
-    await collector?.stop();
+    await Promise.all([collector?.stop(), smtp?.stop()]);
   });
 
   test('a send is one trace, from the client to the subscriber', async () => {
@@ -108,6 +113,19 @@ describe.each(brokerKinds)('with %s', (broker) => {
     await watched.stop();
   });
 
+  test('what a provider says of an address stays out of it: a step that failed says how, by its class', async () => {
+    const address = `lovelace-${randomBytes(8).toString('hex')}@example.com`;
+    const user = await givenUser(herald, { email: address });
+    smtp.script(address, { toRecipient: `550 5.1.1 <${address}>: no such user` });
+    const id = await givenSent(herald, user, await givenTemplate(herald));
+    await until(async () => (await readNotification(herald, id)).status === 'failed');
+    const steps = ['deliver email', 'send by smtp'];
+    const failed = () => collector.spans.filter(({ name, status }) => steps.includes(name) && status?.code === 2);
+    await until(() => failed().length === steps.length, { timeoutMs: 10_000 });
+    expect(failed().map(({ status }) => status?.message)).toEqual(['address_dead', 'address_dead']);
+    expect(JSON.stringify(collector.spans)).not.toContain('example.com');
+  });
+
   test('whoever does not want to be traced is not', async () => {
     const traceId = randomBytes(16).toString('hex');
     const headers = { traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-00` };
@@ -117,6 +135,25 @@ describe.each(brokerKinds)('with %s', (broker) => {
     await until(() => collector.spans.length > before || collector.spans.some(({ name }) => name.startsWith('GET')));
     expect(collector.spans.filter((span) => span.traceId === traceId)).toEqual([]);
   });
+});
+
+test('a collector that is away, or never answers, holds no stop up and fails none', async () => {
+  const silent = createServer(() => {}).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const endpoints = ['http://127.0.0.1:1', `http://127.0.0.1:${(silent.address() as AddressInfo).port}`];
+  for (const [place, endpoint] of endpoints.entries()) {
+    const service = `traced-${place}`;
+    const tracer = await createTracer(service, { endpoint, share: 1 }, createTestLogger(service));
+    tracer.start('a step', { parent: undefined }).end();
+    const since = performance.now();
+    await tracer.stop();
+    expect(performance.now() - since).toBeLessThan(4_000);
+    expect(logged().filter((line) => line['service'] === service)).toEqual([
+      expect.objectContaining({ level: 'warn', msg: 'the collector did not take the last spans' }),
+    ]);
+  }
+  silent.closeAllConnections();
+  silent.close();
 });
 
 test('without a collector nothing of it is kept', async () => {

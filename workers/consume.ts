@@ -70,7 +70,7 @@ export function startConsuming(type: NotificationType, deps: ConsumeDependencies
     await deps.report(claim, outcome);
     reporting.end();
     span.set({ 'herald.class': outcome.class });
-    span.end(outcome.class === 'accepted' ? undefined : (outcome.reason ?? outcome.class));
+    span.end(outcome.class === 'accepted' ? undefined : outcome.class);
     measure('status', performance.now() - deliveredAt);
     log.info(
       {

@@ -193,7 +193,7 @@ async function sendAll(
     const span = tracer.start(`send by ${provider.name}`, { kind: 'client', parent: trace });
     const outcome = toTargetOutcome(await provider.send(message, { notificationId, signal }));
     span.set({ 'herald.class': outcome.class });
-    span.end(outcome.class === 'accepted' ? undefined : (outcome.reason ?? outcome.class));
+    span.end(outcome.class === 'accepted' ? undefined : outcome.class);
     return [id, outcome] as const;
   };
   // A circuit that is being tried lets one through; the others go when it has closed.

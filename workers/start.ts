@@ -28,7 +28,7 @@ const USER_TIMEOUT_MS = 2_000;
 export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; cache?: Cache; log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger(`${config.type}-worker`, config.logLevel);
-    const tracer = started.add('the tracer', await createTracer(`${config.type}-worker`, config.tracing));
+    const tracer = started.add('the tracer', await createTracer(`${config.type}-worker`, config.tracing, log));
     const stopping = new AbortController();
     const pool = createPool(config.databaseUrl, { max: 5, log });
     started.onStop('notifications_db', () => pool.end());

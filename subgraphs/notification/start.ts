@@ -33,7 +33,7 @@ const PEER_TIMEOUT_MS = 2_000;
 export const startNotification = (config: NotificationConfig, overrides: { broker?: Broker; log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('notification', config.logLevel);
-    const tracer = started.add('the tracer', await createTracer('notification', config.tracing));
+    const tracer = started.add('the tracer', await createTracer('notification', config.tracing, log));
     // Three loops of the relay hold a connection each while they publish; the rest is for requests.
     const pool = createPool(config.databaseUrl, { max: 20, log });
     started.onStop('notifications_db', () => pool.end());

@@ -21,7 +21,7 @@ const USER_TIMEOUT_MS = 2_000;
 export const startTemplate = (config: TemplateConfig, overrides: { log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('template', config.logLevel);
-    const tracer = started.add('the tracer', await createTracer('template', config.tracing));
+    const tracer = started.add('the tracer', await createTracer('template', config.tracing, log));
     const pool = createPool(config.databaseUrl, { max: 10, log });
     started.onStop('templates_db', () => pool.end());
     const store = createStore(pool);

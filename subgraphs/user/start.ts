@@ -28,7 +28,7 @@ const ERASE_TIMEOUT_MS = 10_000;
 export const startUser = (config: UserConfig, overrides: { cache?: Cache; log?: Logger } = {}) =>
   startAll(async (started) => {
     const log = overrides.log ?? createLogger('user', config.logLevel);
-    const tracer = started.add('the tracer', await createTracer('user', config.tracing));
+    const tracer = started.add('the tracer', await createTracer('user', config.tracing, log));
     const pool = createPool(config.databaseUrl, { max: 10, log });
     started.onStop('users_db', () => pool.end());
     const cache = overrides.cache ?? started.add('cache', createRedisCache(config.redisUrl, log));
