@@ -241,7 +241,7 @@ async function createMachine(onAmbiguous: 'resend' | 'fail', expiresInSeconds: n
         await requeueUnclaimed(pool);
         break;
       case 'cancel':
-        await cancelNotification(pool, id, null, ADMIN);
+        await cancelNotification(deps, id, null, ADMIN);
         break;
       case 'replay':
         replays += Number((await replayNotification(pool, id, null, ADMIN)).kind === 'replayed');

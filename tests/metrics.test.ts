@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { withChannel } from './amqp.ts';
+import { GATEWAY_SERVICE } from '../contracts/scopes.ts';
+import { createServiceClient } from '../platform/service-client.ts';
 import { begin, claim, giveBack } from './as-worker.ts';
 import { givenSent, givenTemplate, givenUser, readNotification } from './given.ts';
 import { hasServices, startHerald, type Herald } from './start.ts';
@@ -27,16 +29,16 @@ describe.skipIf(!hasServices)('the metrics of the notification service', { timeo
   const sql = (text: string, ...values: unknown[]) => herald.sql('notification', text, values);
   const givenPending = (fields: object = {}) => givenSent(herald, user, template, fields);
   const inAnHour = () => new Date(Date.now() + 3_600_000).toISOString();
-  /** The value of a sample, named with its labels as the text has them; 0 when there is none yet. */
+  /** The value of all samples that have these labels together; 0 when there is none yet. */
   async function read(sample: string): Promise<number> {
     const { body } = await herald.rest('GET', `${herald.urlOf('notification')}/metrics`);
     const [name, labels = ''] = sample.split('{');
-    const line = String(body)
+    return String(body)
       .split('\n')
-      .find(
+      .filter(
         (one) => one.startsWith(`${name}{`) && labels.split(',').every((label) => one.includes(label.replace('}', ''))),
-      );
-    return Number(line?.split(' ').at(-1) ?? 0);
+      )
+      .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }
   /** How much each sample rises until what is done has shown. */
   async function rise(samples: string[], act: () => Promise<unknown>): Promise<number[]> {
@@ -50,6 +52,26 @@ describe.skipIf(!hasServices)('the metrics of the notification service', { timeo
   }
   const report = (id: string, token: number, outcome: string, status = 'pending') =>
     herald.rest('POST', '/api/v1/email/status/', { notification_id: id, status, attempt: { token, class: outcome } });
+  const failed = (reason: string, outcome = 'none', provider = 'none') =>
+    `herald_outcomes_total{type="email",provider="${provider}",class="${outcome}",status="failed",reason="${reason}"}`;
+  async function tellBounce(notificationId: string): Promise<void> {
+    const client = createServiceClient({
+      url: herald.urlOf('notification'),
+      callee: 'notification',
+      caller: 'gateway',
+      secret: herald.secrets.notification,
+      timeoutMs: 5_000,
+    });
+    const told = { provider: 'sendgrid', eventId: notificationId, kind: 'BOUNCED', isPermanent: true };
+    const events = [{ ...told, notificationId, isAddressDead: true, at: new Date().toISOString() }];
+    const query = 'mutation ($events: [FeedbackEventInput!]!) { recordFeedback(events: $events) }';
+    const { errors } = await client.graphql(
+      { query, variables: { events } },
+      { viewer: GATEWAY_SERVICE, requestId: 'bounce' },
+    );
+    await client.stop();
+    expect(errors).toBeUndefined();
+  }
   const keep = (id: string, token: number, outcome: string) =>
     herald.sql('worker', 'SELECT id FROM keep_outcomes($1)', [
       JSON.stringify([{ notification_id: id, token, class: outcome }]),
@@ -58,7 +80,10 @@ describe.skipIf(!hasServices)('the metrics of the notification service', { timeo
   test.each<[string, string[], () => Promise<unknown>]>([
     [
       'an outcome that a worker kept',
-      ['herald_swept_total{case="kept"}', 'herald_outcomes_total{type="email",class="accepted",status="delivered"}'],
+      [
+        'herald_swept_total{case="kept"}',
+        'herald_outcomes_total{type="email",provider="smtp",class="accepted",status="delivered",reason="none"}',
+      ],
       async () => {
         const id = await givenPending();
         await keep(id, await begin(herald, id, 1), 'accepted');
@@ -74,7 +99,7 @@ describe.skipIf(!hasServices)('the metrics of the notification service', { timeo
     ],
     [
       'a worker that was gone with an open attempt',
-      ['herald_swept_total{case="unknown"}', 'herald_outcomes_total{type="email",class="unknown",status="failed"}'],
+      ['herald_swept_total{case="unknown"}', failed('OUTCOME_UNKNOWN', 'unknown', 'smtp')],
       async () => begin(herald, await givenPending({ on_ambiguous: 'fail' }), 1),
     ],
     [
@@ -84,7 +109,7 @@ describe.skipIf(!hasServices)('the metrics of the notification service', { timeo
     ],
     [
       'a notification that kills its workers',
-      ['herald_swept_total{case="given_up"}'],
+      ['herald_swept_total{case="given_up"}', failed('RETRIES_EXHAUSTED')],
       async () => {
         const id = await givenPending();
         await sql('UPDATE notification SET claims = 9 WHERE id = $1', id);
@@ -93,8 +118,39 @@ describe.skipIf(!hasServices)('the metrics of the notification service', { timeo
     ],
     [
       'a deadline that passed',
-      ['herald_swept_total{case="expired"}'],
+      ['herald_swept_total{case="expired"}', failed('EXPIRED')],
       async () => sql('UPDATE notification SET expires_at = now() WHERE id = $1', await givenPending()),
+    ],
+    [
+      'what a provider refuses',
+      [failed('REJECTED', 'permanent', 'smtp')],
+      async () => {
+        const id = await givenPending();
+        await report(id, await begin(herald, id), 'permanent', 'failed');
+      },
+    ],
+    [
+      'what somebody cancels',
+      [failed('CANCELLED')],
+      async () => herald.rest('POST', `/api/v1/notifications/${await givenPending()}/cancel`, {}),
+    ],
+    [
+      'what is pending for a user who is deleted',
+      [failed('CANCELLED')],
+      async () => {
+        const leaving = await givenUser(herald);
+        await givenSent(herald, leaving, template, { send_at: inAnHour() });
+        await herald.rest('DELETE', `/api/v1/users/${leaving}`);
+      },
+    ],
+    [
+      'what bounces',
+      ['herald_feedback_total{provider="sendgrid",kind="bounced"}', failed('BOUNCED', 'none', 'sendgrid')],
+      async () => {
+        const id = await givenPending();
+        await report(id, await begin(herald, id), 'accepted', 'delivered');
+        await tellBounce(id);
+      },
     ],
     [
       'a report that came too late',
@@ -126,6 +182,22 @@ describe.skipIf(!hasServices)('the metrics of the notification service', { timeo
   ])('count %s', async (_, samples, act) => {
     const risen = await rise(samples, act);
     expect(risen.every((value) => value >= 1)).toBe(true);
+  });
+
+  test('have what alerts ask for from the start, at 0', async () => {
+    const { url, stop } = await herald.addInstance('notification');
+    const text = String((await herald.rest('GET', `${url}/metrics`)).body);
+    await stop();
+    const zeros = [
+      'herald_accepted_total{type="push",service="notification"} 0',
+      'herald_published_total{key="push",service="notification"} 0',
+      'herald_swept_total{case="given_up",service="notification"} 0',
+      'herald_broker_wipes_total{service="notification"} 0',
+      'herald_outcomes_total{type="push",provider="fcm",class="unknown",status="pending",reason="none",service="notification"} 0',
+      'herald_outcomes_total{type="email",provider="smtp",class="accepted",status="delivered",reason="none",service="notification"} 0',
+      'herald_outcomes_total{type="email",provider="none",class="none",status="failed",reason="EXPIRED",service="notification"} 0',
+    ];
+    for (const zero of zeros) expect(text.split('\n')).toContain(zero);
   });
 
   test('count jobs that no queue takes, and show for how long they wait', async () => {

@@ -87,7 +87,7 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
       giveBack: reporter.giveBack,
       onUnknowable: probe.start,
       concurrency: config.concurrency,
-      counters: createCounters(metrics, providers),
+      counters: createCounters(metrics, config.type, providers),
       log,
       signal: stopping.signal,
     });

@@ -1,11 +1,62 @@
 import { Counter, Histogram } from 'prom-client';
+import { FAILURE_REASONS } from '../../contracts/failure-reason.ts';
+import { NOTIFICATION_TYPES } from '../../contracts/jobs.ts';
+import { PROVIDERS } from '../../contracts/providers.ts';
 import { STAGE_BUCKETS } from '../../contracts/stages.ts';
 import type { Metrics } from '../../platform/metrics.ts';
+import type { Change } from './outcomes.ts';
 
-export type Counters = ReturnType<typeof createCounters>;
+export type Counters = ReturnType<typeof defineCounters>;
 
-/** What an operator wants to see rise, or not rise. */
-export const createCounters = (metrics: Metrics) => ({
+/**
+ * What an operator wants to see rise, or not rise. What alerts ask for is there from the start: of a series that appears with 3,
+ * Prometheus sees no increase.
+ */
+export function createCounters(metrics: Metrics): Counters {
+  const counters = defineCounters(metrics);
+  for (const name of ['kept', 'unknown', 'given_back', 'given_up', 'expired']) counters.swept.inc({ case: name }, 0);
+  for (const type of NOTIFICATION_TYPES) {
+    counters.accepted.inc({ type }, 0);
+    counters.published.inc({ key: type }, 0);
+    const untold = { type, provider: 'none', class: 'none' };
+    counters.outcomes.inc({ ...untold, status: 'delivered', reason: 'none' }, 0);
+    for (const reason of FAILURE_REASONS)
+      if (reason !== 'DISCARDED') counters.outcomes.inc({ ...untold, status: 'failed', reason }, 0);
+    for (const provider of PROVIDERS[type])
+      for (const [outcome, status, reason] of USUAL_OUTCOMES)
+        counters.outcomes.inc({ type, provider, class: outcome, status, reason }, 0);
+  }
+  return counters;
+}
+
+const USUAL_OUTCOMES = [
+  ['accepted', 'delivered', 'none'],
+  ['permanent', 'failed', 'REJECTED'],
+  ['address_dead', 'failed', 'ADDRESS_DEAD'],
+  ['transient', 'failed', 'RETRIES_EXHAUSTED'],
+  ['unknown', 'failed', 'OUTCOME_UNKNOWN'],
+  ['unknown', 'pending', 'none'],
+] as const;
+
+/** Every outcome that counted and every end, whoever told it or brought it about. */
+export function countOutcomes(counters: Counters, changes: readonly Change[]): void {
+  for (const { id, type, status, previousStatus, reason, provider, attempt } of changes) {
+    counters.outcomes.inc({
+      type,
+      provider: provider ?? 'none',
+      class: attempt?.class ?? 'none',
+      status,
+      reason: reason ?? 'none',
+    });
+    if (status !== 'pending' && previousStatus === 'pending')
+      counters.stages.observe({ stage: 'whole', type }, (Date.now() - acceptedAt(id)) / 1_000);
+  }
+}
+
+/** An id (UUIDv7) begins with its moment, milliseconds since 1970. */
+const acceptedAt = (id: string) => Number.parseInt(id.slice(0, 13).replace('-', ''), 16);
+
+const defineCounters = (metrics: Metrics) => ({
   accepted: new Counter({
     name: 'herald_accepted_total',
     help: 'Notifications accepted, by type',
@@ -27,8 +78,8 @@ export const createCounters = (metrics: Metrics) => ({
   }),
   outcomes: new Counter({
     name: 'herald_outcomes_total',
-    help: 'Outcomes that counted, by type, class and the status they led to',
-    labelNames: ['type', 'class', 'status'],
+    help: 'Outcomes that counted, and ends without one (class none): by whose word it was and what it led to; reason: of what failed. What bounces was counted before, as delivered',
+    labelNames: ['type', 'provider', 'class', 'status', 'reason'],
     registers: [metrics],
   }),
   stale: new Counter({

@@ -1,7 +1,8 @@
 import { withTransaction, type Pool, type PoolClient } from '../../platform/postgres.ts';
 import type { Viewer } from '../../platform/trust.ts';
+import { countOutcomes, type Counters } from './counters.ts';
 import { givenUp } from './decide.ts';
-import { applyChanges, changeOf, lockNotifications } from './outcomes.ts';
+import { applyChanges, changeOf, lockNotifications, type Change } from './outcomes.ts';
 
 const BATCH = 100;
 
@@ -14,7 +15,11 @@ export const USER_DELETED = 'the user was deleted';
  * What a worker holds right now may still arrive; its content goes all the same, and its outcome ends it.
  * @returns how many were cancelled
  */
-export async function eraseUser(pool: Pool, userId: string, viewer: Viewer): Promise<number> {
+export async function eraseUser(
+  { pool, counters }: { pool: Pool; counters: Counters },
+  userId: string,
+  viewer: Viewer,
+): Promise<number> {
   await withTransaction(pool, async (client) => {
     // Sends queue up behind this, so rather fail: the user service calls again.
     await client.query(`SET LOCAL lock_timeout = '3s'`);
@@ -27,7 +32,9 @@ export async function eraseUser(pool: Pool, userId: string, viewer: Viewer): Pro
     const ids = await findNext(pool, userId, after);
     const last = ids.at(-1);
     if (last === undefined) return cancelled;
-    cancelled += await withTransaction(pool, (client) => erase(client, ids, viewer));
+    const changes = await withTransaction(pool, (client) => erase(client, ids, viewer));
+    countOutcomes(counters, changes);
+    cancelled += changes.length;
     after = last;
   }
 }
@@ -40,24 +47,20 @@ async function findNext(pool: Pool, userId: string, after: string): Promise<stri
   return rows.map(({ id }) => id);
 }
 
-/** @returns how many it cancelled */
-async function erase(client: PoolClient, ids: string[], viewer: Viewer): Promise<number> {
+/** @returns what it cancelled */
+async function erase(client: PoolClient, ids: string[], viewer: Viewer): Promise<Change[]> {
   const locked = [...(await lockNotifications(client, ids)).values()];
   const waiting = locked.filter((row) => row.status === 'pending' && !row.isLeased && !row.isExpired);
-  if (waiting.length > 0) {
-    await applyChanges(
-      client,
-      waiting.map((row) => ({
-        ...changeOf(row),
-        ...givenUp(row, 'CANCELLED'),
-        event: 'CANCELLED',
-        by: viewer.id,
-        why: USER_DELETED,
-      })),
-    );
-  }
+  const changes = waiting.map((row): Change => ({
+    ...changeOf(row),
+    ...givenUp(row, 'CANCELLED'),
+    event: 'CANCELLED',
+    by: viewer.id,
+    why: USER_DELETED,
+  }));
+  if (changes.length > 0) await applyChanges(client, changes);
   await client.query(ERASE, [ids, ids[0], ids.at(-1), PROVIDERS_WORDS]);
-  return waiting.length;
+  return changes;
 }
 
 /** Events whose reason is in a provider's words; of the others it is ours. */

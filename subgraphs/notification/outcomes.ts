@@ -63,7 +63,7 @@ export async function findAttempts(
   const { rows } = await client.query<AttemptRow>({
     name: 'find-attempts',
     text: `
-      SELECT DISTINCT ON (a.notification_id, a.token) a.notification_id AS id, a.token, a.number, a.finished_at AS "finishedAt",
+      SELECT DISTINCT ON (a.notification_id, a.token) a.notification_id AS id, a.token, a.number, a.provider, a.finished_at AS "finishedAt",
         a.applied_at AS "appliedAt", a.class, a.reason, a.retry_after_seconds AS "retryAfterSeconds",
         a.provider_message_id AS "providerMessageId", a.results,
         bool_or(a.class = 'accepted') OVER (PARTITION BY a.notification_id, a.token) IS TRUE AS "wasAccepted"
@@ -78,6 +78,7 @@ export type AttemptRow = {
   id: string;
   token: number;
   number: number;
+  provider: string;
   finishedAt: Date | null;
   appliedAt: Date | null;
   class: OutcomeClass | null;
@@ -108,6 +109,8 @@ export type Change = {
   isGiveBack: boolean;
   /** For the timeline of a change without an attempt. */
   error: string | null;
+  /** Whose word it is; null when no provider had one. */
+  provider: string | null;
   /** The attempt that the outcome belongs to; null for none (a legacy report, or nothing was started). */
   attempt: ({ token: number } & AttemptOutcome) | null;
   /** The message to failed.queue goes out with this change. */
@@ -136,6 +139,7 @@ export const changeOf = (row: LockedRow): Omit<Change, 'status' | 'event'> => ({
   isEvent: true,
   isGiveBack: false,
   error: null,
+  provider: null,
   attempt: null,
   isDeadLetter: false,
   isErased: row.isErased,

@@ -4,7 +4,7 @@ import { withTransaction, type Pool } from '../../platform/postgres.ts';
 import { refuse, unavailable, type Refusal } from '../../platform/refusal.ts';
 import { ServiceUnavailable } from '../../platform/service-client.ts';
 import { toCanonicalEmail } from '../../platform/text.ts';
-import type { Counters } from './counters.ts';
+import { countOutcomes, type Counters } from './counters.ts';
 import {
   findByOnesignalId,
   findTargets,
@@ -79,6 +79,7 @@ export async function recordFeedback(
     return { fresh, changes, tooEarly: named.filter(isTooEarly).length };
   });
   for (const { provider, kind } of fresh) deps.counters.feedback.inc({ provider, kind });
+  countOutcomes(deps.counters, [...changes.values()]);
   if (changes.size > 0) {
     deps.onQueued();
     deps.onChanged();
@@ -157,6 +158,8 @@ const toBounced = (event: FeedbackEvent, row: LockedRow): Change => ({
   event: 'FAILED',
   error: event.reason,
   by: event.provider,
+  // A mail that came back says nothing of who carried it.
+  provider: event.provider === 'bounces' ? null : event.provider,
   isDeadLetter: isDeadLetter('BOUNCED'),
 });
 

@@ -5,7 +5,7 @@ import { withTransaction, type Pool } from '../../platform/postgres.ts';
 import { refuse, type Refusal } from '../../platform/refusal.ts';
 import { isUuid } from '../../platform/text.ts';
 import type { Viewer } from '../../platform/trust.ts';
-import type { Counters } from './counters.ts';
+import { countOutcomes, type Counters } from './counters.ts';
 import { decide, type RetrySchedule } from './decide.ts';
 import {
   applyChanges,
@@ -150,17 +150,6 @@ async function takeRound(
   return results;
 }
 
-/** Every outcome that counted, whoever told it. */
-export function countOutcomes(counters: Counters, changes: Change[]): void {
-  for (const { id, type, status, attempt } of changes) {
-    counters.outcomes.inc({ type, class: attempt?.class ?? 'none', status });
-    if (status !== 'pending') counters.stages.observe({ stage: 'whole', type }, (Date.now() - acceptedAt(id)) / 1_000);
-  }
-}
-
-/** An id (UUIDv7) begins with its moment, milliseconds since 1970. */
-const acceptedAt = (id: string) => Number.parseInt(id.slice(0, 13).replace('-', ''), 16);
-
 type Verdict = {
   code: ReportResult['code'];
   status: Status | null;
@@ -182,7 +171,7 @@ export function judge(
   const outcome = row.isErased ? { ...said, reason: null, results: null } : said;
   const wasApplied = attempt?.appliedAt != null;
   const take = (): Verdict => {
-    const change = toChange(row, token, outcome, attempt !== undefined, schedule);
+    const change = toChange(row, token, outcome, attempt, schedule);
     const isLate = outcome.class === 'accepted' && (token < row.token || wasApplied);
     return { code: 200, status: change.status, message: null, change, keep: null, isLate };
   };
@@ -229,12 +218,12 @@ export function judgeLegacy(report: Pick<Report, 'status' | 'error'>, row: Locke
   return { code: 200, status: report.status, message: null, change, keep: null, isLate: false };
 }
 
-/** What an outcome changes. */
+/** What an outcome changes. @param attempt the one that it belongs to; undefined: nothing was started */
 export function toChange(
   row: LockedRow,
   token: number,
   outcome: AttemptOutcome,
-  hasAttempt: boolean,
+  attempt: Pick<AttemptRow, 'provider'> | undefined,
   schedule: RetrySchedule,
 ): Change {
   const decision = decide(row, outcome, schedule, row.now, Math.random());
@@ -248,7 +237,8 @@ export function toChange(
     usedUp: decision.status === 'pending' && decision.usedUp,
     isEvent: decision.status !== 'pending' || decision.usedUp,
     error: outcome.reason,
-    attempt: hasAttempt ? { token, ...outcome } : null,
+    provider: attempt?.provider ?? null,
+    attempt: attempt === undefined ? null : { token, ...outcome },
     isDeadLetter: reason !== null && isDeadLetter(reason),
   };
 }

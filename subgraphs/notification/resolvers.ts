@@ -66,6 +66,7 @@ const AUDIT_TRAIL = { id: 'herald' };
 
 export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => {
   const { pool, store, lists } = deps;
+  const { counters } = deps.reports;
 
   const findVisible = async (id: string, viewer: Viewer): Promise<NotificationRow | null> => {
     const notification = isUuid(id) ? await store.findNotification(id) : null;
@@ -169,7 +170,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       },
       cancelNotification: async (_, { id, reason }, { viewer }) => {
         requireLine(reason);
-        const { cancelled } = orThrow(await cancelNotification(pool, id, reason ?? null, viewer));
+        const { cancelled } = orThrow(await cancelNotification({ pool, counters }, id, reason ?? null, viewer));
         return { cancelled, notification: await readBack(id) };
       },
       replayNotification: async (_, { id, reason }, { viewer }) => {
@@ -213,7 +214,7 @@ export const createResolvers = (deps: ResolverDependencies): graph.Resolvers => 
       eraseUser: (_, { userId }, { viewer }) => {
         if (!isUuid(userId))
           throw toGraphQLError(refuse('BAD_USER_INPUT', 'userId must be a UUID', 'userId', 'INVALID'));
-        return eraseUser(pool, userId, viewer);
+        return eraseUser({ pool, counters }, userId, viewer);
       },
       recordFeedback: async (_, { events }, { requestId }) => {
         const recorded = await recordFeedback(

@@ -5,6 +5,7 @@ import type { Broker } from '../../platform/broker/broker.ts';
 import { withDeadline, type Running } from '../../platform/lifecycle.ts';
 import type { Logger } from '../../platform/logger.ts';
 import { isConnectionLost, withTransaction, type Pool, type PoolClient } from '../../platform/postgres.ts';
+import { countOutcomes } from './counters.ts';
 import { givenUp } from './decide.ts';
 import {
   findAttempts,
@@ -18,7 +19,7 @@ import {
 } from './outcomes.ts';
 import { USER_DELETED } from './erase-user.ts';
 import { requeueLong } from './outbox.ts';
-import { countOutcomes, toChange, type ReportDependencies } from './report-status.ts';
+import { toChange, type ReportDependencies } from './report-status.ts';
 
 const INTERVAL_MS = 5_000;
 /** It looks through all that is due; and what is lost was lost for minutes. */
@@ -122,7 +123,7 @@ export async function sweepOnce(deps: ReportDependencies & { log: Logger }): Pro
       const attempt = attempts.get(`${row.id}:${row.token}`);
       // An attempt of this lease whose outcome counted already left the notification due again: that was another claim.
       if (attempt === undefined || attempt.appliedAt !== null) return giveBack(row);
-      return toChange(row, row.token, outcomeOf(attempt), true, deps.schedules[row.type]);
+      return toChange(row, row.token, outcomeOf(attempt), attempt, deps.schedules[row.type]);
     });
     await applyChanges(client, swept);
     return swept;
@@ -132,7 +133,7 @@ export async function sweepOnce(deps: ReportDependencies & { log: Logger }): Pro
   for (const [name, count] of Object.entries(cases)) deps.counters.swept.inc({ case: name }, count);
   countOutcomes(
     deps.counters,
-    changes.filter(({ attempt }) => attempt !== null),
+    changes.filter(({ attempt, status }) => attempt !== null || status !== 'pending'),
   );
   deps.log.warn(cases, 'leases ran out without a report');
   deps.onQueued();
@@ -164,6 +165,7 @@ export async function expireOnce(deps: ReportDependencies): Promise<number> {
   });
   if (expired.length === 0) return 0;
   deps.counters.swept.inc({ case: 'expired' }, expired.length);
+  countOutcomes(deps.counters, expired);
   deps.onQueued();
   deps.onChanged();
   return expired.length;

@@ -176,7 +176,7 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
     if (swept.status !== 'pending' || !swept.isExpired) return;
     const attempt = attempts.get(row.token);
     if (attempt && attempt.appliedAt === null)
-      return apply(toChange(swept, row.token, { ...attempt, class: attempt.class ?? 'unknown' }, true, schedule));
+      return apply(toChange(swept, row.token, { ...attempt, class: attempt.class ?? 'unknown' }, attempt, schedule));
     const isPoison = row.claims >= MAX_CLAIMS;
     return apply({
       ...changeOf(swept),
@@ -209,7 +209,15 @@ function createWorld(onAmbiguous: 'resend' | 'fail', expiresInSeconds: number | 
       results: null,
       wasAccepted: false,
     };
-    attempts.set(token, { ...fields, id: row.id, token, number: attempts.size + 1, finishedAt: null, appliedAt: null });
+    attempts.set(token, {
+      ...fields,
+      id: row.id,
+      token,
+      number: attempts.size + 1,
+      provider: 'smtp',
+      finishedAt: null,
+      appliedAt: null,
+    });
   }
 
   function finish(token: number, outcome: OutcomeClass): void {

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import type { Env } from '../../platform/env.ts';
+import { PROVIDERS } from '../../contracts/providers.ts';
 import { adapters } from '../../workers/adapters.ts';
 import { createProviders } from '../../workers/providers.ts';
 import { createTestLogger } from '../test-log.ts';
@@ -51,6 +52,13 @@ test.each<[string, Env]>([
   ['gmail', { ...GMAIL, GMAIL_SMTP_URL: 'smtp://localhost:1', GMAIL_TOKEN_URL: 'http://127.0.0.1:1' }],
 ])('%s with %o is used', async (name, env) => {
   expect(await stateOf(name, env)).toEqual({ state: 'closed', reason: null });
+});
+
+test('are those that are counted from the start', () => {
+  const named = Object.entries(PROVIDERS).flatMap(([type, names]) => names.map((name) => [name, type]));
+  expect(Object.fromEntries(Object.entries(adapters).map(([name, { type }]) => [name, type]))).toEqual(
+    Object.fromEntries(named),
+  );
 });
 
 afterEach(() => void delete adapters['broken']);
