@@ -38,7 +38,7 @@ const MOVED: [Part, string, ...string[]][] = [
   ['template', 'herald_graphql_duration_seconds_count', 'outcome="ok"'],
   ['notification', 'herald_accepted_total', 'type="email"'],
   ['notification', 'herald_published_total', 'key="email"'],
-  ['notification', 'herald_outcomes_total', 'type="email"', 'class="accepted"', 'status="delivered"'],
+  ['notification', 'herald_outcomes_total', 'provider="smtp"', 'class="accepted"', 'status="delivered"'],
   ['notification', 'herald_stage_seconds_count', 'stage="publish"', 'type="email"'],
   ['notification', 'herald_stage_seconds_count', 'stage="whole"', 'type="email"'],
   ['notification', 'herald_feed_head'],
@@ -105,6 +105,21 @@ describe.each(brokerKinds)('with %s', (broker) => {
     await watched.stop();
   });
 
+  test('a stream of events is no slow request, and one that is refused is measured', async () => {
+    const url = `${herald.url}/graphql/stream?${new URLSearchParams({ query: '{ __typename }' }).toString()}`;
+    const stream = await fetch(url, { headers: { authorization: `Bearer ${herald.adminApiKey}` } });
+    expect(stream.headers.get('content-type')).toContain('text/event-stream');
+    expect(await stream.text()).toContain('event: complete');
+    expect((await fetch(url)).status).toBe(401);
+    const measured = async () =>
+      (await read('gateway')).filter(
+        ({ name, labels }) =>
+          name === 'http_request_duration_seconds_count' && labels.includes('route="/graphql/stream"'),
+      );
+    await until(async () => (await measured()).length > 0);
+    expect((await measured()).map(({ labels }) => /status="(\d+)"/.exec(labels)?.[1])).toEqual(['401']);
+  });
+
   test('every process shows what waits, which circuits are open, and how late its event loop is', async () => {
     for (const [part, ...names] of [
       ...THERE,
@@ -113,6 +128,11 @@ describe.each(brokerKinds)('with %s', (broker) => {
       const text = String((await herald.rest('GET', `${herald.urlOf(part)}/metrics`)).body);
       for (const name of names) expect(text, `${part} ${name}`).toContain(`# TYPE ${name} `);
     }
+    for (const reason of ['not_a_job', 'unknown_id'])
+      expect(
+        (await read('push')).filter(({ name, labels }) => name === 'herald_poison_total' && labels.includes(reason)),
+        reason,
+      ).toEqual([expect.objectContaining({ labels: expect.stringContaining('type="push"'), value: 0 })]);
     await wait(100);
     for (const until = performance.now() + 400; performance.now() < until;);
     await wait(100);
