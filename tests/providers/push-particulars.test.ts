@@ -365,6 +365,15 @@ describe('sandbox', () => {
     await server.stop();
   });
 
+  test('says in the log that there was something, and not what', async () => {
+    const provider = createSandboxProvider({ recordUrl: null, log });
+    const message = toPushMessage({ id: 't1', kind: 'webpush', token: 'device' });
+    await provider.send(message, { notificationId: 'n1', signal: NEVER });
+    expect(logged()).toEqual([expect.objectContaining({ notificationId: 'n1', tokenId: 't1' })]);
+    for (const text of [CONTENT.title, CONTENT.body, 'device'])
+      expect(JSON.stringify(logged())).not.toContain(JSON.stringify(text));
+  });
+
   test('its check asks the mailbox, when there is one', async () => {
     const { port } = await startDeadEnd('refuses');
     const lost = createSandboxProvider({ recordUrl: `http://127.0.0.1:${port}/api/v1/push`, log });

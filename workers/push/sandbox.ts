@@ -6,7 +6,7 @@ import type { Provider } from '../provider.ts';
 import { toReason } from '../reason.ts';
 
 /**
- * Sends nothing: records what would have been sent, at the mailbox's page when `recordUrl` names it, else in the log.
+ * Sends nothing: records what would have been sent at the mailbox's page when `recordUrl` names it; else the log says that there was something.
  */
 export const createSandboxProvider = ({
   recordUrl,
@@ -21,7 +21,7 @@ export const createSandboxProvider = ({
     takes: PUSH_TOKEN_KINDS,
     async send({ type: _, token, ...content }, { notificationId, signal }) {
       if (recordUrl === null) {
-        log.info({ notificationId, title: content.title }, 'the sandbox would have sent this push message');
+        log.info({ notificationId, tokenId: token.id }, 'the sandbox would have sent this push message');
         return { class: 'accepted', providerMessageId: notificationId };
       }
       const request = {
