@@ -17,6 +17,12 @@ const serviceSchema = z.object({
   volumes: z.array(z.string()).default([]),
   depends_on: z.record(z.string(), z.object({ condition: z.string() })).default({}),
   healthcheck: z.object({ test: z.array(z.string()) }).optional(),
+  configs: z.array(z.object({ source: z.string(), target: z.string() })).default([]),
+  labels: z.record(z.string(), z.string()).default({}),
+});
+const fileSchema = z.object({
+  services: z.record(z.string(), serviceSchema),
+  configs: z.record(z.string(), z.object({ content: z.string() })),
 });
 export type ComposeService = z.infer<typeof serviceSchema>;
 
@@ -30,19 +36,25 @@ export const readEnv = (file: string): Record<string, string> =>
 export function readCompose(variables: Record<string, string>): {
   raw: unknown;
   services: Record<string, ComposeService>;
+  configs: Record<string, { content: string }>;
 } {
   // The reviver comes to every text of the file.
   const raw: unknown = parse(
     read('docker-compose.yml'),
-    (_, value: unknown) => (typeof value === 'string' ? interpolate(value, variables) : value),
+    (name, value: unknown) => {
+      if (typeof value !== 'string') return value;
+      const text = interpolate(value, variables);
+      return name === 'scale' ? Number(text) : text;
+    },
     { merge: true },
   );
-  return { raw, ...z.object({ services: z.record(z.string(), serviceSchema) }).parse(raw) };
+  return { raw, ...fileSchema.parse(raw) };
 }
 
-/** `${NAME}`, `${NAME:-default}` and `${NAME:?message}`, of which the file uses no others. */
+/** `${NAME}`, `${NAME:-default}` and `${NAME:?message}`, and `$$` for a dollar; the file uses no others. */
 const interpolate = (text: string, variables: Record<string, string>): string =>
-  text.replace(/\$\{(\w+)(?::([-?])([^}]*))?\}/g, (_, name: string, kind: string | undefined, rest = '') => {
+  text.replace(/\$(?:\$|\{(\w+)(?::([-?])([^}]*))?\})/g, (all, name: string, kind: string | undefined, rest = '') => {
+    if (all === '$$') return '$';
     const value = variables[name] ?? '';
     if (value !== '') return value;
     if (kind === '-') return String(rest);

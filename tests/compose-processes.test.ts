@@ -240,6 +240,26 @@ describe.skipIf(amqpUrl === null || redisUrl === null)(
       await watching;
     });
 
+    test('what CI asks of an image is answered, and so is the health check of the proxy', async () => {
+      const urls = { GATEWAY_URL: urlOf('gateway'), USER_URL: urlOf('user'), TEMPLATE_URL: urlOf('template') };
+      const smoke = startProgram(process.execPath, ['scripts/smoke.mjs'], {
+        cwd: root,
+        env: { ...variables, ...urls },
+      });
+      expect(await smoke.ended, smoke.output()).toEqual({ code: 0, signal: null });
+      expect(smoke.output()).toMatch(/is delivered/);
+
+      const [, command = '', ...args] = services['proxy']?.healthcheck?.test ?? [];
+      const check = async (ports: string) => {
+        const moved = args.map((arg) => arg.replace('8000 8001 8002', ports));
+        const program = startProgram(command, moved, { cwd: root, env: { PATH: process.env.PATH } });
+        return (await program.ended).code;
+      };
+      const doorsOfAll = ['gateway', 'user', 'template'].map((name) => doors.get(name)?.port);
+      expect(await check(doorsOfAll.join(' '))).toBe(0);
+      expect(await check([...doorsOfAll.slice(0, 2), await freePort()].join(' '))).toBe(1);
+    });
+
     test('both of each service had their share', async () => {
       for (const [name] of ours.filter(([service]) => !service.endsWith('-worker')))
         for (const count of doors.get(name)?.taken ?? []) expect(count, name).toBeGreaterThan(0);

@@ -1,8 +1,14 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
+import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { z } from 'zod';
 import { readMigrateConfig } from '../cli/config.ts';
 import { readConfig as readGateway } from '../gateway/config.ts';
 import { createHttpServer, registerHealth } from '../platform/http.ts';
@@ -12,10 +18,11 @@ import { readConfig as readUser } from '../subgraphs/user/config.ts';
 import { createProviders } from '../workers/providers.ts';
 import { readConfig as readWorker } from '../workers/config.ts';
 import { read, readCompose, readEnv } from './compose-file.ts';
+import { makeFolder } from './private-folder.ts';
 import { createTestLogger } from './test-log.ts';
 
 const development = readEnv('deploy/development.env');
-const { raw, services } = readCompose(development);
+const { raw, services, configs } = readCompose(development);
 const entries = Object.entries(services);
 const ours = entries.filter(([, { build }]) => build !== undefined);
 
@@ -29,6 +36,13 @@ const programs: Record<string, (env: Record<string, string>) => object> = {
   'push-worker': (env) => readWorker(env, 'push'),
   migrate: (env) => readMigrateConfig(env),
 };
+
+const stepSchema = z.object({
+  if: z.string().optional(),
+  uses: z.string().optional(),
+  run: z.string().optional(),
+  with: z.record(z.string(), z.unknown()).optional(),
+});
 
 const environmentOf = (name: string): Record<string, string> => {
   const { env_file: files = [], environment = {} } = services[name] ?? {};
@@ -46,9 +60,10 @@ test('the file is what the Compose Specification says', () => {
     name === '$schema' || (name === 'id' && typeof value === 'string') ? undefined : value,
   ) as object;
   const validate = ajv.compile(schema);
-  // The project's name came into the specification after this schema.
-  const { name, ...rest } = raw as { name: string };
+  // The project's name and a config's content came into the specification after this schema.
+  const { name, configs: withContent, ...rest } = raw as { name: string; configs: object };
   expect(name).toBe('herald');
+  expect(Object.keys(withContent)).toEqual(['haproxy']);
   validate(rest);
   expect(validate.errors ?? []).toEqual([]);
   expect(validate({ ...rest, services: { x: { imagine: 'this' } } })).toBe(false);
@@ -154,8 +169,17 @@ test('no secret has a value outside the development profile, and each that is mi
     expect(JSON.stringify(environmentOf(worker))).not.toContain(development['POSTGRES_PASSWORD']);
 });
 
-test('every image is pinned', () => {
-  for (const [name, { image, build }] of entries) if (build === undefined) expect(image, name).toMatch(/:v?\d+\.\d+/);
+test('every image is pinned to a version that its publishers have', () => {
+  // As docker-library/official-images, valkey.io/download and axllent/mailpit tell them: haproxy and valkey are on trixie, and had no
+  // bookworm any more when these came out.
+  const foreign = entries.flatMap(([, { image, build }]) => (build === undefined ? [image] : []));
+  expect(foreign).toEqual([
+    'postgres:18.1-bookworm',
+    'valkey/valkey:8.1.4',
+    'rabbitmq:4.2.1-management',
+    'axllent/mailpit:v1.27.11',
+    'haproxy:3.2.9',
+  ]);
   const images = [...read('Dockerfile').matchAll(/^FROM (\S+)/gm)].map(([, image]) => image);
   expect(images).toEqual(['node:24.11.1-bookworm', 'node:24.11.1-bookworm-slim']);
 });
@@ -182,12 +206,104 @@ test('the image has every room that a program imports, and none that only develo
 });
 
 test('the proxy leads the ports of the specification to the services', () => {
-  const text = read('deploy/haproxy.cfg');
+  const text = configs['haproxy']?.content ?? '';
   for (const name of ['gateway', 'user', 'template']) {
     const port = services[name]?.expose[0];
-    expect(text).toMatch(new RegExp(`frontend ${name}\\n  bind :${port}\\n`));
+    expect(text).toMatch(new RegExp(`frontend ${name}\\n {2}bind :${port}\\n`));
     expect(text).toMatch(new RegExp(`server-template ${name} \\d+ ${name}:${port}\\n`));
   }
+  expect(services['proxy']).toMatchObject({
+    configs: [{ source: 'haproxy', target: '/usr/local/etc/haproxy/haproxy.cfg' }],
+    // Else a new configuration would reach no proxy that runs.
+    labels: { 'herald.config': text },
+  });
+});
+
+test('an engine on another machine needs no file of ours, and how many there are of a service stays as .env says', () => {
+  for (const [name, { volumes }] of entries)
+    expect(
+      volumes.filter((volume) => /^[./~]/.test(volume)),
+      name,
+    ).toEqual([]);
+  const many = { ...development, GATEWAY_SCALE: '3', EMAIL_WORKER_SCALE: '2' };
+  const { services: scaled } = readCompose(many).raw as { services: Record<string, { scale?: number }> };
+  expect(ours.map(([name]) => [name, scaled[name]?.scale])).toEqual([
+    ['migrate', undefined],
+    ['user', 1],
+    ['template', 1],
+    ['notification', 1],
+    ['gateway', 3],
+    ['email-worker', 2],
+    ['push-worker', 1],
+  ]);
+});
+
+describe('the workflow of CI', () => {
+  const { jobs } = z
+    .object({
+      jobs: z.record(
+        z.string(),
+        z.object({ permissions: z.record(z.string(), z.string()).optional(), steps: z.array(stepSchema) }),
+      ),
+    })
+    .parse(parse(read('.github/workflows/ci.yml')));
+
+  test('tries the image that it publishes, releases too', () => {
+    const steps = jobs['image']?.steps ?? [];
+    const place = (text: string) => steps.findIndex(({ run = '' }) => run.includes(text));
+    expect(steps[place('smoke.mjs')]?.if).toBeUndefined();
+    expect(place('docker push')).toBeGreaterThan(place('smoke.mjs'));
+    // Only there, and only built once: what is pushed is what was tried.
+    expect(steps.filter(({ uses = '' }) => uses.includes('build-push')).map((step) => step.with)).toMatchObject([
+      { load: true },
+    ]);
+  });
+
+  test('deploys in the order of the upgrade, and goes no further when a step fails', async () => {
+    const { permissions, steps = [] } = jobs['deploy'] ?? {};
+    expect(permissions).toEqual({ contents: 'read', packages: 'read' });
+    expect(steps.some(({ uses = '' }) => uses.includes('docker/login-action'))).toBe(true);
+    const script = steps.at(-1)?.run ?? '';
+    const folder = await makeFolder('deploy');
+    const log = join(folder.path, 'log');
+    // A docker that notes what it is told, and fails where it shall.
+    await writeFile(
+      join(folder.path, 'docker'),
+      `#!/bin/sh\necho "$HERALD_IMAGE $*" >> ${log}\ncase "$*" in *"$FAILS"*) exit 1;; esac\n`,
+      { mode: 0o755 },
+    );
+    const deploy = async (fails: string) => {
+      await rm(log, { force: true });
+      const env = {
+        PATH: `${folder.path}:${process.env.PATH}`,
+        HOME: folder.path,
+        HERALD_IMAGE: 'ghcr.io/Example/Herald:v1.2.3',
+        FAILS: fails,
+      };
+      // As GitHub runs a step.
+      const code = await promisify(execFile)('bash', ['-e', '-c', script], { cwd: folder.path, env }).then(
+        () => 0,
+        () => 1,
+      );
+      const told = (await readFile(log, 'utf8')).trimEnd().split('\n');
+      return { code, told: told.map((line) => line.replace('ghcr.io/example/herald:1.2.3 compose ', '')) };
+    };
+    const whole = await deploy('nothing');
+    expect(whole.code).toBe(0);
+    expect(whole.told.map((line) => [line.split(' ')[0], line.split(' ').at(-1)])).toEqual([
+      ['pull', '--quiet'],
+      ['up', 'rabbitmq'],
+      ['run', 'migrate'],
+      ...['user', 'template', 'notification', 'email-worker', 'push-worker', 'gateway', 'proxy'].map((name) => [
+        'up',
+        name,
+      ]),
+    ]);
+    expect(whole.told[1]).toMatch(/--wait .* postgres redis rabbitmq$/);
+    const halted = await deploy('migrate');
+    expect([halted.code, halted.told.at(-1)]).toEqual([1, expect.stringMatching(/migrate$/)]);
+    await folder.remove();
+  });
 });
 
 /** Where a program's variables are read. */
