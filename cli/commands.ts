@@ -41,7 +41,8 @@ export const commands: Command<Context>[] = [
   {
     words: ['migrate'],
     summary: 'brings the databases up to date',
-    run: (_, { runProgram }) => runProgram('cli/migrate.ts', []),
+    options: { restored: { help: 'they come from a backup: cursors of before expire' } },
+    run: (given, { runProgram }) => runProgram('cli/migrate.ts', given.isOn('restored') ? ['--restored'] : []),
   },
   {
     words: ['send'],

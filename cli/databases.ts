@@ -50,6 +50,10 @@ export async function createWorkerLogin(url: string, workerUrl: string): Promise
   });
 }
 
+/** Ends every cursor of before, for a database that may have lost numbers which it has given. @param url of notifications_db */
+export const beginEpoch = (url: string): Promise<unknown> =>
+  withClient(url, (client) => client.query('UPDATE feed_state SET epoch = gen_random_uuid()'));
+
 const WORKER_ROLE = 'herald_worker';
 const LOGIN_LOCK = 7_201_126;
 const NO_SUCH_DATABASE = '3D000';

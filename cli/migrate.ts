@@ -1,19 +1,25 @@
+import { parseArgs } from 'node:util';
 import { renderFatal } from '../platform/lifecycle.ts';
 import { migrate, type DatabaseName } from '../prisma/migrate.ts';
 import { readMigrateConfig } from './config.ts';
-import { createDatabase, createWorkerLogin } from './databases.ts';
+import { beginEpoch, createDatabase, createWorkerLogin } from './databases.ts';
 
 /**
  * `npm run db:migrate`: makes the three databases where there are none, brings them up to date, and gives the workers their login. Safe to
- * run while services run, and more than once at a time.
+ * run while services run, and more than once at a time. `--restored` (`npm run db:restored`): they come from a backup.
  */
 try {
+  const { values } = parseArgs({ options: { restored: { type: 'boolean', default: false } } });
   const { databases, workerUrl } = readMigrateConfig();
   for (const [name, databaseUrl] of Object.entries(databases) as [DatabaseName, string][]) {
     const isNew = await createDatabase(databaseUrl);
     const applied = await migrate(name, databaseUrl);
     const made = isNew ? 'created, ' : '';
     console.log(`${name}: ${applied.length === 0 ? `${made}up to date` : `${made}applied ${applied.join(', ')}`}`);
+  }
+  if (values.restored) {
+    await beginEpoch(databases.notification);
+    console.log('notification: a new epoch of the feed, cursors of before have expired');
   }
   if (workerUrl !== null)
     console.log(`workers: log in as ${await createWorkerLogin(databases.notification, workerUrl)}`);

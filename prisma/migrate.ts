@@ -7,7 +7,7 @@ import pg from 'pg';
 export type DatabaseName = 'user' | 'template' | 'notification';
 
 /**
- * Applies what is missing of `prisma/<name>/migrations/` to a database, in order, one caller at a time.
+ * Applies what is missing of `prisma/<name>/migrations/` to a database, in order, one caller at a time, and says again what workers may.
  * It is `prisma migrate deploy` without the engine binary, which the Prisma CLI downloads when it runs: the same engine,
  * compiled to WebAssembly, from npm. The bookkeeping (`_prisma_migrations`) is the same.
  * @returns the names of the migrations it applied
@@ -17,7 +17,10 @@ export async function migrate(name: DatabaseName, databaseUrl: string): Promise<
   await lock.connect();
   try {
     await lock.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    return await applyMissing(name, databaseUrl, lock);
+    const applied = await applyMissing(name, databaseUrl, lock);
+    if (name === 'notification')
+      await lock.query(await readFile(new URL('./notification/rights.sql', import.meta.url), 'utf8'));
+    return applied;
   } finally {
     await lock.end();
   }

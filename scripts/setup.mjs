@@ -95,7 +95,7 @@ async function main() {
  */
 function isProduction() {
   const script = process.env.npm_lifecycle_event ?? 'setup';
-  const isProgram = /^(setup|pre(start:.+|db:migrate))$/.test(script);
+  const isProgram = /^(setup|pre(start:.+|db:.+))$/.test(script);
   return isProgram && (process.env.NODE_ENV === 'production' || (script !== 'setup' && isPruned()));
 }
 

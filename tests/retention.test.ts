@@ -227,7 +227,13 @@ test('a database that is restored under a running process begins a new epoch, an
   const read = async (after?: string) => (await herald.graphql(FeedDocument, { after, first: 1 })).feed.endCursor;
   const cursor = await read();
   expect(await read(cursor)).toBe(cursor);
-  await sql(`UPDATE feed_state SET origin = 'the cluster that it was saved on'`);
+  // As pg_restore --clean does.
+  await sql(`DO $$ BEGIN
+    CREATE TABLE saved (LIKE feed_state INCLUDING ALL);
+    INSERT INTO saved TABLE feed_state;
+    DROP TABLE feed_state;
+    ALTER TABLE saved RENAME TO feed_state;
+  END $$`);
   await until(async () => {
     await expect(read(cursor)).rejects.toMatchObject({ code: 'CURSOR_EXPIRED' });
     return true;
