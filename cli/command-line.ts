@@ -7,6 +7,8 @@ export type Command<Context> = {
   /** What stands behind the words: `<id…>`, for the help. */
   takes?: string;
   options?: Record<string, Option>;
+  /** Asks no gateway: it takes none of what the others do. */
+  isProgram?: boolean;
   run(given: Given, context: Context): Promise<number>;
 };
 
@@ -34,7 +36,7 @@ export class UsageError extends Error {
   override name = 'UsageError';
 }
 
-/** What every command takes. */
+/** What every command takes that asks the gateway. */
 export const COMMON: Record<string, Option> = {
   url: { value: 'url', help: 'the gateway; HERALD_URL, else http://127.0.0.1:8000' },
   key: { value: 'key', help: "HERALD_API_KEY, else that of this checkout's npm start" },
@@ -57,7 +59,7 @@ export function parseCommandLine<Context>(
         : `there is no command ${line[0] ?? ''}`,
     );
   }
-  const options = { ...COMMON, ...command.options };
+  const options = allOptions(command);
   const config = Object.fromEntries(
     Object.entries(options).map(([name, { value, many = false }]) => [
       name,
@@ -78,6 +80,11 @@ export function parseCommandLine<Context>(
     throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
   }
 }
+
+const allOptions = <Context>({ options = {}, isProgram = false }: Command<Context>): Record<string, Option> => ({
+  ...options,
+  ...(!isProgram && COMMON),
+});
 
 /** A value may begin with a dash, as one cursor in 64 does: the next option is another option, and anything else the value. */
 function withValues(words: string[], options: Record<string, Option>): string[] {
@@ -125,16 +132,22 @@ export function renderHelp<Context>(commands: readonly Command<Context>[], comma
       '',
       ...toTable(rows),
       '',
-      'herald <command> --help tells its options. Every command takes:',
+      'herald <command> --help tells its options. Every command that asks the gateway takes:',
       ...renderOptions(COMMON),
       '',
       'It exits with 0: done; 1: refused, or failed; 2: wrongly called; 3: nobody there; 130: ended by Ctrl-C.',
       '',
     ].join('\n');
   }
-  const { words, takes, summary, options = {} } = command;
-  const usage = ['herald', ...words, '[options]', ...(takes === undefined ? [] : [takes])].join(' ');
-  return [`usage: ${usage}`, summary, '', ...renderOptions({ ...options, ...COMMON }), ''].join('\n');
+  const { words, takes, summary } = command;
+  const options = allOptions(command);
+  const usage = [
+    'herald',
+    ...words,
+    ...(Object.keys(options).length > 0 ? ['[options]'] : []),
+    ...(takes === undefined ? [] : [takes]),
+  ].join(' ');
+  return [`usage: ${usage}`, summary, '', ...renderOptions(options), ''].join('\n');
 }
 
 const renderOptions = (options: Record<string, Option>): string[] =>
@@ -158,8 +171,7 @@ export function renderCompletion<Context>(commands: readonly Command<Context>[],
   const firsts = [...new Set(commands.map(({ words }) => words[0] ?? ''))];
   const seconds = (first: string) =>
     commands.flatMap(({ words }) => (words[0] === first && words[1] ? [words[1]] : []));
-  const optionsOf = ({ options = {} }: Command<Context>) =>
-    Object.keys({ ...options, ...COMMON }).map((name) => `--${name}`);
+  const optionsOf = (command: Command<Context>) => Object.keys(allOptions(command)).map((name) => `--${name}`);
   switch (shell) {
     case 'bash':
     case 'zsh':

@@ -30,16 +30,20 @@ const WHY: Option = { value: 'words', help: 'why, for the timeline and whoever r
 export const commands: Command<Context>[] = [
   {
     words: ['start'],
+    isProgram: true,
     summary: 'runs everything in one process, as npm start does',
     run: (_, { runProgram }) => runProgram('embedded/main.ts', []),
   },
   {
     words: ['doctor'],
+    isProgram: true,
+    options: { json: { help: 'each check as JSON, one a line' } },
     summary: 'reads the environment, asks everything it names, and says what is wrong and the mend',
-    run: (_, { runProgram }) => runProgram('cli/doctor.ts', []),
+    run: (given, { runProgram }) => runProgram('cli/doctor.ts', given.isOn('json') ? ['--json'] : []),
   },
   {
     words: ['migrate'],
+    isProgram: true,
     summary: 'brings the databases up to date',
     options: { restored: { help: 'they come from a backup: cursors of before expire' } },
     run: (given, { runProgram }) => runProgram('cli/migrate.ts', given.isOn('restored') ? ['--restored'] : []),

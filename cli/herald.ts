@@ -52,7 +52,7 @@ function createContext(door: { url: string; key: string | null }, isJson: boolea
   };
 }
 
-/** In this terminal, which sends Ctrl-C to both: the program stops as it wants, and its code is ours. */
+/** In this terminal: the program stops as it wants, and its code is ours. */
 function runProgram(path: string, args: string[]): Promise<number> {
   const program = `${ROOT}/${path}`;
   if (!existsSync(program)) {
@@ -60,6 +60,11 @@ function runProgram(path: string, args: string[]): Promise<number> {
     return Promise.resolve(EXIT.failed);
   }
   const child = spawn(process.execPath, [program, ...args], { stdio: 'inherit' });
+  // A signal may come to us alone; what a terminal sends comes to the child twice, and once is enough for it.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.removeAllListeners(signal);
+    process.on(signal, () => child.kill(signal));
+  }
   return new Promise((resolve) => {
     child.once('error', (error) => resolve(tell(error)));
     child.once('close', (code) => resolve(code ?? EXIT.interrupted));

@@ -2,8 +2,10 @@ import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { givenSent, givenTemplate, givenUser } from './given.ts';
+import { makeFolder } from './private-folder.ts';
 import { freePort } from './private-process.ts';
 import { startProgram, type Program } from './program.ts';
 import { startHerald, type Herald } from './start.ts';
@@ -165,6 +167,64 @@ test('keys create, list and revoke', async () => {
   );
   expect((await run(['keys', 'revoke', listed.prefix])).stdout).toBe(`${listed.prefix} of ${client} is revoked\n`);
   expect((await run(['keys', 'list', '--client', client])).stdout).toMatch(/revoked/);
+});
+
+describe('a program of the checkout', () => {
+  let folder: Awaited<ReturnType<typeof makeFolder>>;
+  let program: Program | undefined;
+  beforeAll(async () => {
+    folder = await makeFolder('herald-command');
+  });
+  afterAll(async () => {
+    if (program && !program.hasEnded()) program.signal('SIGKILL');
+    await folder?.remove();
+  });
+
+  test('stops whole when the command is told to, by a signal to it alone', { timeout: 60_000 }, async () => {
+    const names = [
+      'GATEWAY',
+      'USER',
+      'TEMPLATE',
+      'NOTIFICATION',
+      'EMAIL_WORKER',
+      'PUSH_WORKER',
+      'SMTP',
+      'MAILBOX',
+      'POSTGRES',
+    ];
+    const ports: Record<string, string> = {};
+    for (const name of names) ports[`${name}_PORT`] = String(await freePort());
+    program = startProgram(process.execPath, [COMMAND, 'start'], {
+      cwd: folder.path,
+      env: { PATH: process.env.PATH, DATA_DIR: join(folder.path, 'data'), ...ports },
+    });
+    await program.says('✓ PostgreSQL');
+    process.kill(program.pid, 'SIGTERM');
+    expect(await program.ended, program.output()).toEqual({ code: 0, signal: null });
+    expect(program.output()).toMatch(/Herald has stopped/);
+    const postgres = new pg.Client({ connectionString: `postgresql://127.0.0.1:${ports['POSTGRES_PORT']}/postgres` });
+    await expect(postgres.connect()).rejects.toThrow(/ECONNREFUSED/);
+  });
+
+  test('answers as JSON where it can, and refuses to where it can not', async () => {
+    const { code, stdout } = await run(['doctor', '--json']);
+    expect(code).toBe(1);
+    const checks = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as object);
+    expect(checks).toContainEqual({
+      check: expect.stringMatching(/^gateway at/),
+      ok: expect.any(Boolean),
+      says: expect.any(String),
+    });
+    for (const words of [
+      ['start', '--json'],
+      ['migrate', '--json'],
+      ['doctor', '--url', 'http://127.0.0.1'],
+    ])
+      expect(await run(words)).toMatchObject({ code: 2, stderr: expect.stringMatching(/Unknown option/) });
+  });
 });
 
 describe('what goes wrong has a code, and a sentence', () => {
