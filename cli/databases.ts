@@ -1,4 +1,30 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
+import { isConnectionLost } from '../platform/postgres.ts';
+
+/** So long a server may take to start. */
+const START_MS = 30_000;
+const TRY_AGAIN_MS = 500;
+
+/** Does the work when the server of the URL can be reached, for which it waits, and says so once. The work must bear a repetition. */
+export async function onceReachable<Result>(
+  url: string,
+  work: () => Promise<Result>,
+  tell: (line: string) => void,
+): Promise<Result> {
+  const { host } = new URL(url);
+  const deadline = Date.now() + START_MS;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isConnectionLost(error) || Date.now() > deadline) throw error;
+      const reason = error instanceof Error && error.message !== '' ? error.message : codeOf(error);
+      if (tries === 0) tell(`waits up to ${START_MS / 1_000} s for PostgreSQL at ${host}: ${reason}`);
+      await wait(TRY_AGAIN_MS);
+    }
+  }
+}
 
 /** Creates the database that a URL names, if its server has none of that name. @returns whether it did */
 export async function createDatabase(url: string): Promise<boolean> {

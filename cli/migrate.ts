@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { renderFatal } from '../platform/lifecycle.ts';
 import { migrate, type DatabaseName } from '../prisma/migrate.ts';
 import { readMigrateConfig } from './config.ts';
-import { beginEpoch, createDatabase, createWorkerLogin } from './databases.ts';
+import { beginEpoch, createDatabase, createWorkerLogin, onceReachable } from './databases.ts';
 
 /**
  * `npm run db:migrate`: makes the three databases where there are none, brings them up to date, and gives the workers their login. Safe to
@@ -12,8 +12,9 @@ try {
   const { values } = parseArgs({ options: { restored: { type: 'boolean', default: false } } });
   const { databases, workerUrl } = readMigrateConfig();
   for (const [name, databaseUrl] of Object.entries(databases) as [DatabaseName, string][]) {
-    const isNew = await createDatabase(databaseUrl);
-    const applied = await migrate(name, databaseUrl);
+    const tell = (line: string) => console.error(`${name}: ${line}`);
+    const isNew = await onceReachable(databaseUrl, () => createDatabase(databaseUrl), tell);
+    const applied = await migrate(name, databaseUrl, tell);
     const made = isNew ? 'created, ' : '';
     console.log(`${name}: ${applied.length === 0 ? `${made}up to date` : `${made}applied ${applied.join(', ')}`}`);
   }

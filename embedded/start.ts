@@ -59,7 +59,7 @@ export const startEmbedded = (
     });
     const adminApiKey = config.adminApiKey ?? secrets.adminApiKey;
     signal?.throwIfAborted();
-    await progress('databases and migrations', untilAborted(prepareDatabases(postgres), signal));
+    await progress('databases and migrations', untilAborted(prepareDatabases(postgres, log), signal));
     signal?.throwIfAborted();
 
     const parts = new Started();
@@ -84,11 +84,11 @@ export const startEmbedded = (
     return { ...services, adminApiKey: toRing(adminApiKey)[0].secret, databaseUrlOf };
   });
 
-async function prepareDatabases(postgres: Postgres): Promise<void> {
+async function prepareDatabases(postgres: Postgres, log: (line: string) => void): Promise<void> {
   await Promise.all(
     (['user', 'template', 'notification'] as const).map(async (name) => {
       await ensureDatabase(postgres, DATABASES[name]);
-      await migrate(name, postgres.urlOf(DATABASES[name]));
+      await migrate(name, postgres.urlOf(DATABASES[name]), log);
     }),
   );
 }

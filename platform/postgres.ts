@@ -61,7 +61,7 @@ export function isConnectionLost(error: unknown): boolean {
   if (
     'code' in error &&
     typeof error.code === 'string' &&
-    /^(08|57P|57014|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(error.code)
+    /^(08|57P|57014|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)/.test(error.code)
   )
     return true;
   return /Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect|Query read timeout/.test(

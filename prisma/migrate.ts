@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 import { PrismaPg } from '@prisma/adapter-pg';
 import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
 import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg';
@@ -10,14 +11,20 @@ export type DatabaseName = 'user' | 'template' | 'notification';
  * Applies what is missing of `prisma/<name>/migrations/` to a database, in order, one caller at a time, and says again what workers may.
  * It is `prisma migrate deploy` without the engine binary, which the Prisma CLI downloads when it runs: the same engine,
  * compiled to WebAssembly, from npm. The bookkeeping (`_prisma_migrations`) is the same.
+ * A script gets each lock within 3 s or begins anew, for behind one that waits everybody else waits too.
+ * @param tell hears what it waits for
  * @returns the names of the migrations it applied
  */
-export async function migrate(name: DatabaseName, databaseUrl: string): Promise<string[]> {
+export async function migrate(
+  name: DatabaseName,
+  databaseUrl: string,
+  tell: (line: string) => void,
+): Promise<string[]> {
   const lock = new pg.Client({ connectionString: databaseUrl });
   await lock.connect();
   try {
     await lock.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    const applied = await applyMissing(name, databaseUrl, lock);
+    const applied = await applyMissing(name, databaseUrl, lock, tell);
     if (name === 'notification')
       await lock.query(await readFile(new URL('./notification/rights.sql', import.meta.url), 'utf8'));
     return applied;
@@ -28,12 +35,23 @@ export async function migrate(name: DatabaseName, databaseUrl: string): Promise<
 
 /** Any constant; two migrations of one database must not run side by side. */
 const MIGRATION_LOCK = 7_201_125;
+const LOCK_TIMEOUT = '3s';
+const LOCK_TRIES = 20;
+const LOCK_PAUSE_MS = 2_000;
+const LOCK_NOT_AVAILABLE = '55P03';
 
-async function applyMissing(name: DatabaseName, databaseUrl: string, connection: pg.Client): Promise<string[]> {
+async function applyMissing(
+  name: DatabaseName,
+  databaseUrl: string,
+  connection: pg.Client,
+  tell: (line: string) => void,
+): Promise<string[]> {
   await instantiateEngine();
   const folder = new URL(`./${name}/`, import.meta.url);
   const schema: [string, string] = ['schema.prisma', await readFile(new URL('schema.prisma', folder), 'utf8')];
-  const { factory, scriptErrors, disconnect } = wholeScripts(databaseUrl);
+  const { factory, scriptErrors, disconnect } = wholeScripts(databaseUrl, async () =>
+    tell(`waits for a lock, perhaps of ${await findOldest(connection)}`),
+  );
   const schemaEngine = await engine.SchemaEngine.new(
     { datamodels: [schema] },
     () => {},
@@ -60,9 +78,9 @@ async function applyMissing(name: DatabaseName, databaseUrl: string, connection:
 
 /**
  * Prisma's adapter cuts a script at every semicolon, function bodies included. Sent whole, PostgreSQL reads it itself and
- * runs it as one transaction: a migration that fails leaves nothing behind.
+ * runs it as one transaction: a migration that fails leaves nothing behind, and one that got no lock can be run again.
  */
-function wholeScripts(databaseUrl: string) {
+function wholeScripts(databaseUrl: string, onLocked: () => Promise<void>) {
   const factory = new PrismaPg({ connectionString: databaseUrl, max: 2 });
   const connect = factory.connect.bind(factory);
   // The engine reports an adapter's error by a number only.
@@ -73,13 +91,11 @@ function wholeScripts(databaseUrl: string) {
     const connection = await connect();
     open.push(connection);
     connection.executeScript = async (script) => {
-      await connection
-        .underlyingDriver()
-        .query(script)
-        .catch((error: Error) => {
-          scriptErrors.push(error);
-          throw error;
-        });
+      const run = () => connection.underlyingDriver().query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'; ${script}`);
+      await withLockRetries(run, onLocked).catch((error: Error) => {
+        scriptErrors.push(error);
+        throw error;
+      });
     };
     return connection;
   };
@@ -88,6 +104,31 @@ function wholeScripts(databaseUrl: string) {
     scriptErrors,
     disconnect: () => Promise.all(open.splice(0).map((connection) => connection.dispose())),
   };
+}
+
+async function withLockRetries(run: () => Promise<unknown>, onLocked: () => Promise<void>): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await run();
+      return;
+    } catch (error) {
+      const isLocked = error instanceof Error && 'code' in error && error.code === LOCK_NOT_AVAILABLE;
+      if (!isLocked || tries === LOCK_TRIES) throw error;
+      await onLocked();
+      await wait(LOCK_PAUSE_MS);
+    }
+  }
+}
+
+/** Who has a transaction open for the longest time: it is the likely holder of what others wait for. */
+async function findOldest(connection: pg.Client): Promise<string> {
+  const { rows } = await connection.query<{ who: string }>(
+    `SELECT format('process %s (%s), %s s old: %s', pid, coalesce(nullif(application_name, ''), usename),
+       extract(epoch FROM now() - xact_start)::integer, left(query, 80)) AS who
+     FROM pg_stat_activity
+     WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1`,
+  );
+  return rows[0]?.who ?? 'somebody who is done by now';
 }
 
 async function readMigrations(folder: URL) {

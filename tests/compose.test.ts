@@ -136,6 +136,11 @@ describe.each(ours)('%s', (name, { command = [], environment, expose, healthchec
   });
 });
 
+test('PostgreSQL is healthy when it answers those who come over the network, not while its volume is made', () => {
+  // The image makes a volume with a server that listens at the socket only.
+  expect(services['postgres']?.healthcheck?.test.join(' ')).toMatch(/pg_isready --host 127\.0\.0\.1 /);
+});
+
 test('the development profile has providers that work, and a mailbox behind them', () => {
   expect(development['COMPOSE_PROFILES']).toBe('development');
   const { EMAIL_PROVIDERS, SMTP_URL, PUSH_PROVIDERS } = environmentOf('email-worker');
