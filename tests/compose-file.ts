@@ -10,7 +10,7 @@ const serviceSchema = z.object({
   profiles: z.array(z.string()).optional(),
   restart: z.string(),
   read_only: z.boolean().optional(),
-  environment: z.record(z.string(), z.coerce.string()).default({}),
+  environment: z.record(z.string(), z.union([z.null(), z.coerce.string()])).default({}),
   env_file: z.array(z.string()).default([]),
   ports: z.array(z.string()).default([]),
   expose: z.array(z.string()).default([]),
@@ -24,7 +24,7 @@ const fileSchema = z.object({
   services: z.record(z.string(), serviceSchema),
   configs: z.record(z.string(), z.object({ content: z.string() })),
 });
-export type ComposeService = z.infer<typeof serviceSchema>;
+export type ComposeService = z.infer<typeof serviceSchema> & { environment: Record<string, string> };
 
 export const read = (file: string): string => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8');
 
@@ -48,7 +48,22 @@ export function readCompose(variables: Record<string, string>): {
     },
     { merge: true },
   );
-  return { raw, ...fileSchema.parse(raw) };
+  const { services, configs } = fileSchema.parse(raw);
+  // A variable without a value is passed on as it is, or not at all.
+  const told = (environment: Record<string, string | null>) =>
+    Object.fromEntries(
+      Object.entries(environment).flatMap(([name, value]) => {
+        const given = value ?? variables[name];
+        return given === undefined ? [] : [[name, given]];
+      }),
+    );
+  return {
+    raw,
+    configs,
+    services: Object.fromEntries(
+      Object.entries(services).map(([name, service]) => [name, { ...service, environment: told(service.environment) }]),
+    ),
+  };
 }
 
 /** `${NAME}`, `${NAME:-default}` and `${NAME:?message}`, and `$$` for a dollar; the file uses no others. */

@@ -19,7 +19,7 @@ const [amqpUrl, redisUrl, postgresUrl] = [inject('amqpUrl'), inject('redisUrl'),
 const root = join(import.meta.dirname, '..');
 const variables = readEnv('deploy/development.env');
 const { services } = readCompose(variables);
-const ours = Object.entries(services).filter(([name, { build }]) => build !== undefined && name !== 'migrate');
+const ours = Object.entries(services).filter(([, { build, restart }]) => build !== undefined && restart !== 'no');
 const id = randomUUID().slice(0, 8);
 const prefix = `compose-${id}.`;
 const login = `mailer_${id}`;

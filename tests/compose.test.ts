@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { createChecks } from '../cli/checks.ts';
 import { readMigrateConfig } from '../cli/config.ts';
 import { readConfig as readGateway } from '../gateway/config.ts';
 import { createHttpServer, registerHealth } from '../platform/http.ts';
@@ -35,7 +36,14 @@ const programs: Record<string, (env: Record<string, string>) => object> = {
   'email-worker': (env) => readWorker(env, 'email'),
   'push-worker': (env) => readWorker(env, 'push'),
   migrate: (env) => readMigrateConfig(env),
+  // It finds nothing to say of what any of the others is told.
+  doctor: (env) => {
+    const faults = createChecks(env).filter(({ name }) => name.startsWith('variables of'));
+    if (faults.length > 0) throw new Error(faults.map(({ name }) => name).join());
+    return {};
+  },
 };
+const jobs = ['doctor', 'migrate'];
 
 const stepSchema = z.object({
   if: z.string().optional(),
@@ -90,21 +98,21 @@ describe.each(ours)('%s', (name, { command = [], environment, expose, healthchec
     expect(service).toMatchObject({
       build: '.',
       read_only: true,
-      restart: name === 'migrate' ? 'no' : 'unless-stopped',
+      restart: jobs.includes(name) ? 'no' : 'unless-stopped',
     });
   });
 
   test('is told all that it asks for, and nothing that nobody reads', () => {
     const env = environmentOf(name);
     expect(() => programs[name]?.(env)).not.toThrow();
-    const known = read(sourceOf(name)) + read('platform/admission.ts') + read('contracts/webhook-keys.ts');
+    const known = sourceOf(name);
     const unread = Object.keys(environment).filter((variable) => !known.includes(variable));
     // What all of them are given, one may have no use for.
     expect(unread.filter((variable) => !COMMON.includes(variable))).toEqual([]);
   });
 
   test('listens where the others and its health check ask', async () => {
-    if (name === 'migrate') return expect([expose, healthcheck]).toEqual([[], undefined]);
+    if (jobs.includes(name)) return expect([expose, healthcheck]).toEqual([[], undefined]);
     const config = programs[name]?.(environmentOf(name)) as { host: string; port: number };
     expect(config.host).toBe('0.0.0.0');
     expect(expose).toEqual([String(config.port)]);
@@ -141,6 +149,25 @@ test('PostgreSQL is healthy when it answers those who come over the network, not
   expect(services['postgres']?.healthcheck?.test.join(' ')).toMatch(/pg_isready --host 127\.0\.0\.1 /);
 });
 
+test("every variable of the README's table reaches those who read it, from .env or the providers' file", () => {
+  const rows = read('README.md').matchAll(/^\| (`[A-Z_`: ]+`) +\|/gm);
+  const variables = [...rows].flatMap(([, names = '']) => names.split('`').filter((name) => /^[A-Z_]+$/.test(name)));
+  expect(variables.length).toBeGreaterThan(60);
+  const given = { ...development, ...Object.fromEntries(variables.map((name) => [name, `given-${name}`])) };
+  const { services: told } = readCompose(given);
+  const ofProviders = readEnv('deploy/providers.env.example');
+  for (const [name] of ours) {
+    const source = sourceOf(name);
+    for (const variable of variables.filter((one) => new RegExp(`\\b${one}:`).test(source))) {
+      const value = told[name]?.environment[variable];
+      if (name.endsWith('-worker') && variable in ofProviders) expect(value, `${name} ${variable}`).toBeUndefined();
+      else if (FIXED.test(variable)) expect(value, `${name} ${variable}`).toBeDefined();
+      else if (name === 'doctor' && variable in ofProviders) continue;
+      else expect(value, `${name} ${variable}`).toContain(given[variable]);
+    }
+  }
+});
+
 test('the development profile has providers that work, and a mailbox behind them', () => {
   expect(development['COMPOSE_PROFILES']).toBe('development');
   const { EMAIL_PROVIDERS, SMTP_URL, PUSH_PROVIDERS } = environmentOf('email-worker');
@@ -169,6 +196,11 @@ test('no secret has a value outside the development profile, and each that is mi
   const example = readEnv('deploy/production.env.example');
   expect(Object.keys(example).sort()).toEqual([...secrets, 'PUBLIC_URL'].sort());
   for (const name of secrets) expect(example[name], name).toBe('');
+  // What the file says to fill it in with may stand in a URL.
+  expect(read('deploy/production.env.example')).toMatch(/`openssl rand -hex \d+`/);
+  // Nobody's push messages go nowhere unasked.
+  const { EMAIL_PROVIDERS, PUSH_PROVIDERS } = readEnv('deploy/providers.env.example');
+  expect([EMAIL_PROVIDERS, PUSH_PROVIDERS]).toEqual(['smtp', 'fcm']);
   // Of the database, a worker gets its own login only.
   for (const worker of ['email-worker', 'push-worker'])
     expect(JSON.stringify(environmentOf(worker))).not.toContain(development['POSTGRES_PASSWORD']);
@@ -240,6 +272,7 @@ test('an engine on another machine needs no file of ours, and how many there are
     ['gateway', 3],
     ['email-worker', 2],
     ['push-worker', 1],
+    ['doctor', undefined],
   ]);
 });
 
@@ -311,12 +344,23 @@ describe('the workflow of CI', () => {
   });
 });
 
-/** Where a program's variables are read. */
+/** The code that reads a program's variables. */
 function sourceOf(name: string): string {
+  if (name === 'doctor') return ours.flatMap(([other]) => (jobs.includes(other) ? [] : sourceOf(other))).join('');
   const [, path = ''] = services[name]?.command ?? [];
-  return path.replace(/\/[\w-]+\.ts$/, '/config.ts');
+  const config = read(path.replace(/\/[\w-]+\.ts$/, '/config.ts'));
+  const shared = {
+    rateLimitVariables: 'platform/admission.ts',
+    tracingVariables: 'platform/tracing.ts',
+    webhookKeyVariables: 'contracts/webhook-keys.ts',
+  };
+  return [config, ...Object.entries(shared).flatMap(([used, file]) => (config.includes(used) ? read(file) : []))].join(
+    '',
+  );
 }
 
 const COMMON = Object.keys(services['user']?.environment ?? {}).filter((variable) =>
-  ours.every(([name, { environment }]) => name === 'migrate' || variable in environment),
+  ours.every(([name, { environment }]) => jobs.includes(name) || variable in environment),
 );
+/** What the file knows better than anybody. */
+const FIXED = /^(HOST|PORT|(?!PUBLIC_)[A-Z_]+_URL)$/;

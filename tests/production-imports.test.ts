@@ -11,6 +11,7 @@ const ENTRIES = [
   'subgraphs/template/main.ts',
   'subgraphs/notification/main.ts',
   'workers/main.ts',
+  'cli/doctor.ts',
   'cli/migrate.ts',
 ];
 
