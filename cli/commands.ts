@@ -309,10 +309,13 @@ async function listKeys(given: Given, { client, print }: Context): Promise<numbe
 
 type Changed = operations.WatchUserSubscription;
 
-function show({ at, status, reason, attempt, notification }: Changed['notificationStatusChanged'], { print }: Context) {
+function show(
+  { at, status, reason, attempt, cursor, notification }: Changed['notificationStatusChanged'],
+  { print }: Context,
+) {
   const why = reason == null ? '' : `  ${reason}`;
   print(
-    { id: notification.id, status, reason, attempt, at },
+    { id: notification.id, status, reason, attempt, at, cursor },
     `${at}  ${notification.id}  ${status}${why}  attempts ${attempt}`,
   );
 }

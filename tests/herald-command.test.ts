@@ -126,6 +126,9 @@ describe('tail', () => {
       [sent.at(-1), 'PENDING'],
       [sent.at(-1), 'DELIVERED'],
     ]);
+    // A script that is killed goes on behind the last line that it read.
+    const [last] = await json('tail', '--user', watched, '--after', String(next[0]?.['cursor']), '--count', '1');
+    expect(last).toEqual(next[1]);
   });
 });
 
