@@ -11,7 +11,7 @@ import { createMalformedAnswer } from './http-malformed.ts';
 import type { Logger } from './logger.ts';
 import { parseJson } from './parse-json.ts';
 import { isRefusal, type Refusal } from './refusal.ts';
-import { logIdsOf } from './request-context.ts';
+import { correlationIdOf, logIdsOf, readId } from './request-context.ts';
 import { ServiceUnavailable } from './service-client.ts';
 import { sendProblem, type ProblemInput } from './problem.ts';
 
@@ -57,8 +57,8 @@ export function createHttpServer(
     return parsed.json;
   });
   app.addHook('onRequest', async (request, reply) => {
-    const correlationId = readId(request.headers['x-correlation-id']) ?? request.id;
-    void reply.headers({ ...SAFE_HEADERS, 'x-request-id': request.id, 'x-correlation-id': correlationId });
+    const ids = { 'x-request-id': request.id, 'x-correlation-id': correlationIdOf(request) };
+    void reply.headers({ ...SAFE_HEADERS, ...ids });
   });
   registerClose(app, options.closeGraceMs ?? CLOSE_GRACE_MS);
   app.setNotFoundHandler((request, reply) =>
@@ -156,11 +156,6 @@ export const SERVICE_AWAY = {
   detail: 'a service that this needs is away; nothing was done, repeat the request in a moment',
   retryAfterSeconds: 2,
 };
-
-const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;
-
-const readId = (given: string | string[] | undefined): string | null =>
-  typeof given === 'string' && REQUEST_ID.test(given) ? given : null;
 
 /** A body that is not as it should be, on its way from the parser to the answer. */
 class RefusedBody extends Error {

@@ -16,6 +16,8 @@ export type Viewer = {
 export type SignedContext = {
   viewer: Viewer;
   requestId: string;
+  /** The caller's id of what the request is a part of; the request's own when there is none. */
+  correlationId?: string;
   /** The IP address that the request came from; left out when a process of ours asks for itself. */
   address?: string;
   /** The trace that it belongs to (W3C Trace Context). */

@@ -11,28 +11,40 @@ beforeAll(async () => {
 });
 afterAll(() => herald?.stop());
 
-test('a search for the id of its request finds the whole life of a notification, and for its own id too', async () => {
-  const correlationId = `order-${randomUUID()}`;
-  const [user, template] = [await givenUser(herald), await givenTemplate(herald)];
-  const sent = await herald.rest('POST', '/api/v1/notifications/', sendBody(user, template), {
-    'x-correlation-id': correlationId,
-  });
-  const id = String(sent.body.notification_id);
-  await until(async () => (await readNotification(herald, id)).status === 'delivered');
-  const stepsOf = (text: string) =>
-    logged()
-      .filter((line) => JSON.stringify(line).includes(text))
-      .map(({ service, msg }) => `${String(service)}: ${String(msg)}`);
-  const life = [
-    'notification: notification accepted',
-    'notification: job published',
-    'email-worker: notification handled',
-    'notification: notification delivered',
-  ];
-  await until(() => life.every((step) => stepsOf(correlationId).includes(step))).catch(() => {});
-  expect(stepsOf(correlationId)).toEqual(expect.arrayContaining(life));
-  expect(stepsOf(id)).toEqual(expect.arrayContaining(life));
-});
+test.each([
+  ['both ids', (id: string) => ({ 'x-correlation-id': id, 'x-request-id': randomUUID() })],
+  ['a correlation id', (id: string) => ({ 'x-correlation-id': id })],
+  ['a request id', (id: string) => ({ 'x-request-id': id })],
+])(
+  'with %s, a search for what the answer calls correlation id finds the whole life of a notification, and for its own id too',
+  async (_, toHeaders) => {
+    const correlationId = `order-${randomUUID()}`;
+    const [user, template] = [await givenUser(herald), await givenTemplate(herald)];
+    const body = sendBody(user, template);
+    const sent = await herald.rest('POST', '/api/v1/notifications/', body, toHeaders(correlationId));
+    expect(sent.headers['x-correlation-id']).toBe(correlationId);
+    const id = String(sent.body.notification_id);
+    await until(async () => (await readNotification(herald, id)).status === 'delivered');
+    const stepsOf = (text: string) =>
+      logged()
+        .filter((line) => JSON.stringify(line).includes(text))
+        .map(({ service, msg }) => `${String(service)}: ${String(msg)}`);
+    const life = [
+      'notification: notification accepted',
+      'notification: job published',
+      'email-worker: notification handled',
+      'notification: notification delivered',
+    ];
+    await until(() => life.every((step) => stepsOf(correlationId).includes(step))).catch(() => {});
+    expect(stepsOf(correlationId)).toEqual(expect.arrayContaining(life));
+    expect(stepsOf(id)).toEqual(expect.arrayContaining(life));
+    // Whoever knows the id of the send only finds the other two by it.
+    const statuses = logged().filter(({ requestId }) => requestId === body.request_id);
+    expect(statuses.map(({ notificationId, correlationId: found, msg }) => [notificationId, found, msg])).toEqual(
+      ['notification accepted', 'notification delivered'].map((msg) => [id, correlationId, msg]),
+    );
+  },
+);
 
 test('nobody is named in it, though their mail server and their database do', async () => {
   const template = await givenTemplate(herald);

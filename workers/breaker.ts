@@ -120,7 +120,8 @@ export function withBreaker(provider: Provider, settings: BreakerSettings, log: 
         if (error instanceof Error && CircuitBreaker.isOurError(error))
           return { class: 'not_sent', reason: `the circuit of ${provider.name} is open` };
         // A provider's file must not throw; if it does, nobody knows how far it came.
-        log.error({ err: error, notificationId: context.notificationId }, `the ${provider.name} provider threw`);
+        const { notificationId, correlationId } = context;
+        log.error({ err: error, notificationId, correlationId }, `the ${provider.name} provider threw`);
         return { class: 'unknown', reason: String(error) };
       }
     },

@@ -183,7 +183,7 @@ function withoutStart(start: Exclude<Start, 'started'> | 'unclear'): Outcome | '
 }
 
 async function sendAll(
-  { id: notificationId }: Claim,
+  { id: notificationId, correlationId }: Claim,
   targets: Target[],
   provider: GuardedProvider,
   { providerTimeoutMs, tracer, trace }: DeliverDependencies,
@@ -191,7 +191,7 @@ async function sendAll(
   const signal = AbortSignal.timeout(providerTimeoutMs);
   const send = async ({ id, message }: Target) => {
     const span = tracer.start(`send by ${provider.name}`, { kind: 'client', parent: trace });
-    const outcome = toTargetOutcome(await provider.send(message, { notificationId, signal }));
+    const outcome = toTargetOutcome(await provider.send(message, { notificationId, correlationId, signal }));
     span.set({ 'herald.class': outcome.class });
     span.end(outcome.class === 'accepted' ? undefined : outcome.class);
     return [id, outcome] as const;
@@ -208,6 +208,7 @@ async function startAttempt(
   last: EndedAttempt | null,
   { claims, log }: DeliverDependencies,
 ): Promise<Start | 'unclear'> {
+  const ids = { notificationId: claim.id, correlationId: claim.correlationId };
   try {
     const start = await claims.startAttempt({
       id: claim.id,
@@ -216,13 +217,10 @@ async function startAttempt(
       ended: last,
     });
     if (start === 'lost')
-      log.warn(
-        { notificationId: claim.id, token: claim.token },
-        'the lease was lost before the send; another worker has it',
-      );
+      log.warn({ ...ids, token: claim.token }, 'the lease was lost before the send; another worker has it');
     return start;
   } catch (error) {
-    log.error({ err: error, notificationId: claim.id }, 'the attempt could not be opened, so nothing is sent');
+    log.error({ err: error, ...ids }, 'the attempt could not be opened, so nothing is sent');
     return 'unclear';
   }
 }

@@ -21,7 +21,10 @@ export function createProbe(options: {
 
   const probe = async (claim: Claim) => {
     const since = performance.now();
-    log.warn({ notificationId: claim.id }, 'preferences are unknowable: nothing is sent until somebody answers');
+    log.warn(
+      { notificationId: claim.id, correlationId: claim.correlationId },
+      'preferences are unknowable: nothing is sent until somebody answers',
+    );
     do await wait(PAUSE_MS * (0.5 + Math.random()));
     while (!signal.aborted && !(await isKnowable(claim)));
     log.info({ ms: Math.round(performance.now() - since) }, 'preferences can be known again');

@@ -22,6 +22,8 @@ export type Provider<M extends TargetMessage = TargetMessage> = {
 
 export type SendContext = {
   notificationId: string;
+  /** For the log; null when it is not known any more. */
+  correlationId?: string | null;
   /** Aborted when the provider's time is up. */
   signal: AbortSignal;
 };

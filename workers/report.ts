@@ -66,17 +66,16 @@ export function createReporter(options: {
     { maxItems: MAX_REPORTS, weigh: (report) => sizeOf(report) + 1, maxWeight: MAX_REPORTS_BYTES - 2 },
   );
 
-  const tell = async (report: StatusReport, until: number): Promise<boolean> => {
+  const tell = async (claim: Claim, report: StatusReport, until: number): Promise<boolean> => {
     for (;;) {
       try {
         const { code, message } = await post(report);
-        if (code !== 200)
-          log.warn({ notificationId: report.notification_id, code, why: message }, 'the report was not taken');
+        if (code !== 200) log.warn({ ...idsOf(claim), code, why: message }, 'the report was not taken');
         return true;
       } catch (error) {
         if (Date.now() + REPORT_PAUSE_MS >= until || signal.aborted) {
           log.warn(
-            { err: error, notificationId: report.notification_id },
+            { err: error, ...idsOf(claim) },
             'the gateway takes no reports; the outcome is kept in the database',
           );
           return false;
@@ -86,14 +85,11 @@ export function createReporter(options: {
     }
   };
 
-  const keep = async (kept: KeptOutcome): Promise<boolean> => {
+  const keep = async (claim: Claim, kept: KeptOutcome): Promise<boolean> => {
     try {
       return await options.claims.keepOutcome(kept);
     } catch (error) {
-      log.error(
-        { err: error, notificationId: kept.notification_id },
-        'neither the gateway nor PostgreSQL takes the outcome; trying on',
-      );
+      log.error({ err: error, ...idsOf(claim) }, 'neither the gateway nor PostgreSQL takes the outcome; trying on');
       return false;
     }
   };
@@ -102,7 +98,7 @@ export function createReporter(options: {
     try {
       return await options.claims.release({ id: claim.id, token: claim.token });
     } catch (error) {
-      log.error({ err: error, notificationId: claim.id }, 'PostgreSQL does not take back a claim; trying on');
+      log.error({ err: error, ...idsOf(claim) }, 'PostgreSQL does not take back a claim; trying on');
       return false;
     }
   };
@@ -112,9 +108,9 @@ export function createReporter(options: {
     async report(claim: Claim, said: Outcome): Promise<void> {
       const outcome = cut(said);
       const report = toReport(claim, outcome);
-      while (!(await tell(report, Date.now() + REPORT_FOR_MS))) {
+      while (!(await tell(claim, report, Date.now() + REPORT_FOR_MS))) {
         // Without an attempt there is no row to keep it in, and nothing was sent: the notification is due again.
-        if (outcome.hasAttempt ? await keep(toKept(claim, outcome)) : await release(claim)) return;
+        if (outcome.hasAttempt ? await keep(claim, toKept(claim, outcome)) : await release(claim)) return;
         if (signal.aborted) return;
         await wait(1_000 * Math.random());
       }
@@ -126,6 +122,8 @@ export function createReporter(options: {
     stop: () => dispatcher.close(),
   };
 }
+
+const idsOf = ({ id, correlationId }: Claim) => ({ notificationId: id, correlationId });
 
 const sizeOf = (report: StatusReport) => Buffer.byteLength(JSON.stringify(report));
 

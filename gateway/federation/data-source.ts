@@ -30,10 +30,11 @@ export const createDataSource = (
       throw new Error(`the gateway loads its schema from a file and asks the ${name} service for none`);
     }
     const { query = '', variables, operationName } = options.request;
-    const { deadline, viewer, requestId, address, trace } = options.context;
+    const { deadline, viewer, requestId, correlationId, address, trace } = options.context;
     const context: SignedContext = {
       viewer,
       requestId,
+      ...(correlationId !== undefined && { correlationId }),
       ...(address !== undefined && { address }),
       ...(trace && { trace }),
     };

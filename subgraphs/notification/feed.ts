@@ -52,10 +52,10 @@ export function startFeedNumberer({
       events.map(({ notificationId }) => notificationId),
     ).catch(() => new Map<string, never>());
     const traced = events.map((event): StatusEvent => {
-      const { notificationId, type, status, previousStatus, reason, attempt } = event;
+      const { notificationId, requestId, type, status, previousStatus, reason, attempt } = event;
       const { correlationId, trace: parent } = contexts.get(notificationId) ?? {};
       const message = previousStatus === null ? 'notification accepted' : `notification ${status}`;
-      log.info({ notificationId, correlationId, type, status, previousStatus, reason, attempt }, message);
+      log.info({ notificationId, requestId, correlationId, type, status, previousStatus, reason, attempt }, message);
       if (!tracer.isOn || parent === undefined) return event;
       const attributes = {
         'herald.notification_id': notificationId,

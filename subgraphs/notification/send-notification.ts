@@ -26,18 +26,18 @@ export type SendDependencies = {
 export async function sendNotification(
   deps: SendDependencies,
   input: SendNotificationInput,
-  { viewer, requestId, trace, deadline }: SubgraphContext,
+  { viewer, requestId, correlationId = requestId, trace, deadline }: SubgraphContext,
 ): Promise<Sent | Refusal> {
   const send = parseSend(input);
   if (send.kind === 'refused') return send;
   // At COMMIT nobody knows whether it was stored; the same requestId finds out.
-  return orUnavailable(accept(deps, send, { clientId: viewer.id, requestId, trace, deadline }));
+  return orUnavailable(accept(deps, send, { clientId: viewer.id, requestId, correlationId, trace, deadline }));
 }
 
 async function accept(
   { store, peers, links, isTraced, onAccepted }: SendDependencies,
   send: ParsedSend,
-  sender: { clientId: string } & Omit<Asked, 'key'>,
+  sender: { clientId: string; correlationId: string } & Omit<Asked, 'key'>,
 ): Promise<Sent | Refusal> {
   const examined = await examineSend({ store, ...peers, toUnsubscribeUrl: links.toUrl }, send, sender);
   if (examined.kind !== 'examined') return examined;
@@ -68,7 +68,7 @@ const tooLate = {
 const toRow = (
   send: ParsedSend,
   { recipient, template, locale, message }: Rendered,
-  { clientId, requestId: correlationId }: { clientId: string; requestId: string },
+  { clientId, correlationId }: { clientId: string; correlationId: string },
   trace: string | null,
 ): NewNotification => ({
   id: uuidv7(),

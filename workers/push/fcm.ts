@@ -79,7 +79,7 @@ export function createFcmProvider(options: {
   return {
     name: 'fcm',
     takes: ['fcm'],
-    async send(message, { notificationId, signal }) {
+    async send(message, { notificationId, correlationId, signal }) {
       const fault = faultOfPayload(message, 'fcm');
       if (fault !== null) return { class: 'permanent', reason: fault };
       const toDevice = async () => {
@@ -90,7 +90,13 @@ export function createFcmProvider(options: {
         } catch (error) {
           if (isOfAnotherSender(error))
             log.error(
-              { provider: 'fcm', notificationId, tokenId: message.token.id, project: serviceAccount.project_id },
+              {
+                provider: 'fcm',
+                notificationId,
+                correlationId,
+                tokenId: message.token.id,
+                project: serviceAccount.project_id,
+              },
               'a device is registered with another sender than the project of FCM_SERVICE_ACCOUNT',
             );
           throw error;
