@@ -8,7 +8,7 @@ import { toReason } from './log-on-change.ts';
 export type Running = { stop(): Promise<void>; stopping?(): string[] };
 
 /** Longer than a worker's slowest send, so that its outcome is still recorded. */
-const STOP_DEADLINE_MS = 30_000;
+export const STOP_DEADLINE_MS = 30_000;
 
 /**
  * The whole of a `main.ts`: read the configuration, start, wait for SIGINT, SIGTERM or SIGHUP, stop.

@@ -43,7 +43,7 @@ afterAll(async () => {
 
 /** Delivers a mail whose provider has time for it only after `meanwhile` and `lateMs`. */
 async function deliverLate(
-  meanwhile: (mail: { id: string; user: string; email: string }) => Promise<unknown>,
+  meanwhile: (mail: { id: string; user: string; email: string; stopping: AbortController }) => Promise<unknown>,
   { fields = {}, lateMs = 0 }: { fields?: object; lateMs?: number } = {},
 ) {
   const email = `${randomUUID()}@example.com`;
@@ -53,6 +53,7 @@ async function deliverLate(
   if (typeof claim === 'string') throw new Error(`${id} could not be claimed: ${claim}`);
   const gaveUp: true[] = [];
   const sent: unknown[] = [];
+  const stopping = new AbortController();
   const provider: GuardedProvider = {
     name: 'late',
     takes: ['email'],
@@ -60,7 +61,7 @@ async function deliverLate(
     state: () => ({ state: 'closed', reason: null }),
     async admit() {
       const since = performance.now();
-      await meanwhile({ id, user, email });
+      await meanwhile({ id, user, email, stopping });
       await until(() => performance.now() - since > lateMs);
       return { giveUp: () => void gaveUp.push(true) };
     },
@@ -78,6 +79,7 @@ async function deliverLate(
     providers: [provider],
     providerTimeoutMs: 1_000,
     tracer: noTracer,
+    signal: stopping.signal,
     log,
   });
   const attempts = await herald.sql('notification', 'SELECT number FROM attempt WHERE notification_id = $1', [id]);
@@ -116,6 +118,15 @@ test.each<[string, string, Parameters<typeof deliverLate>[0], Parameters<typeof 
 ])('a mail that waits for its provider while %s is not sent', async (_, reason, meanwhile, options) => {
   expect(await deliverLate(meanwhile, options)).toEqual({
     outcome: expect.objectContaining({ class: 'permanent', reason, hasAttempt: false }),
+    sent: [],
+    gaveUp: 1,
+    attempts: 0,
+  });
+});
+
+test('a mail that waits for its provider while the worker stops is not sent, and loses no try', async () => {
+  expect(await deliverLate(async ({ stopping }) => stopping.abort())).toEqual({
+    outcome: expect.objectContaining({ class: 'not_sent', reason: 'the worker stops', hasAttempt: false }),
     sent: [],
     gaveUp: 1,
     attempts: 0,

@@ -11,6 +11,7 @@ import {
   url,
   type Env,
 } from '../platform/env.ts';
+import { STOP_DEADLINE_MS } from '../platform/lifecycle.ts';
 import { adapters } from './adapters.ts';
 import { toTracing, tracingVariables } from '../platform/tracing.ts';
 
@@ -36,7 +37,8 @@ export const readConfig = (env: Env = process.env, type: string | undefined = pr
       WORKER_API_KEY: secretRing("the workers' key at the gateway"),
       WORKER_CONCURRENCY: count(20, { max: 500 }),
       LEASE_SECONDS: count(60, { min: 2 }),
-      PROVIDER_TIMEOUT_SECONDS: count(20),
+      // A hand-over that is under way as the worker stops must end, and be reported, within the time that it has.
+      PROVIDER_TIMEOUT_SECONDS: count(20, { max: STOP_DEADLINE_MS / 1_000 - 5 }),
       BREAKER_ERROR_PERCENT: count(50, { max: 100 }),
       BREAKER_MIN_SENDS: count(10),
       BREAKER_WINDOW_SECONDS: count(10),

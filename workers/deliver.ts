@@ -33,6 +33,8 @@ export type DeliverDependencies = {
   tracer: Tracer;
   /** The step that the hand-overs are a part of. */
   trace?: Trace | undefined;
+  /** Aborted when the worker stops: what is under way is finished, nothing more is begun. */
+  signal: AbortSignal;
   log: Logger;
 };
 
@@ -135,6 +137,13 @@ async function handOver(
     const admission = await provider.admit();
     if (admission === null) {
       for (const { id } of mine) if (!outcomes.has(id)) outcomes.set(id, notSent(provider));
+      continue;
+    }
+    // Two providers that hang would take longer than the worker has.
+    if (deps.signal.aborted) {
+      admission.giveUp();
+      for (const { id } of mine)
+        if (!outcomes.has(id)) outcomes.set(id, { class: 'not_sent', reason: 'the worker stops' });
       continue;
     }
     // The provider before this one, or the trial of this one, may have taken long.

@@ -71,6 +71,7 @@ export const startWorker = (config: WorkerConfig, overrides: { broker?: Broker; 
       providers: providers.chain,
       providerTimeoutMs: config.providerTimeoutMs,
       tracer,
+      signal: stopping.signal,
       log,
     };
     const probe = started.add(

@@ -147,7 +147,12 @@ describe('the services', () => {
     expect(faultsOf(() => readGatewayConfig({ ...gateway, [name]: 'x'.repeat(16) }))).toEqual([]);
   });
 
-  test('a provider may take half of the lease at most', () => {
+  test('a provider may take half of the lease at most, and less than a worker has to stop', () => {
+    const slow = { ...worker, LEASE_SECONDS: '600', PROVIDER_TIMEOUT_SECONDS: '26' };
+    expect(faultsOf(() => readWorkerConfig(slow, 'email'))).toEqual([
+      'PROVIDER_TIMEOUT_SECONDS is wrong: must be at most 25',
+    ]);
+    expect(faultsOf(() => readWorkerConfig({ ...slow, PROVIDER_TIMEOUT_SECONDS: '25' }, 'email'))).toEqual([]);
     const env = { ...worker, LEASE_SECONDS: '20', PROVIDER_TIMEOUT_SECONDS: '11' };
     expect(faultsOf(() => readWorkerConfig(env, 'email'))).toEqual([
       'PROVIDER_TIMEOUT_SECONDS is wrong: it must be at most half of LEASE_SECONDS (20)',
