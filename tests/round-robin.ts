@@ -36,6 +36,10 @@ export async function startRoundRobin(ports: readonly number[]) {
     port: (server.address() as AddressInfo).port,
     /** How many connections each of them has taken. */
     taken,
+    /** Ends what is connected: who comes again is shared out among all who listen by now. */
+    mix() {
+      for (const socket of sockets) socket.destroy();
+    },
     async stop() {
       server.close();
       for (const socket of sockets) socket.destroy();
