@@ -228,7 +228,7 @@ const toProblems = (codes: RefusalCode[]): object =>
   );
 
 /** Those that answer with the path of what they made. */
-const MAKES = new Set(['sendNotifications', 'createUser', 'createTemplate']);
+const MAKES = new Set(['sendNotifications', 'createUser', 'createTemplate', 'draftTemplateVersion']);
 
 const toProblem = (status: number, description: string) => ({
   description,

@@ -298,8 +298,9 @@ export const templateRoutes: RestRoute[] = [
     },
     problems: ['NOT_FOUND', 'UNPROCESSABLE'],
     toVariables: ({ params, body }) => ({ input: { code: params['code'], ...body } }),
-    toAnswer: ({ draftTemplateVersion: { faults, ...version } }) => ({
+    toAnswer: ({ draftTemplateVersion: { faults, ...version } }, { params }) => ({
       status: 201,
+      location: `/api/v1/templates/${params['code']}?version=${version.number}`,
       body: { ...version, faults: faults.map((fault) => ({ ...fault, severity: fault.severity.toLowerCase() })) },
     }),
   }),

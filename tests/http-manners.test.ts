@@ -3,6 +3,7 @@ import { request } from 'undici';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ADMIN } from '../contracts/scopes.ts';
 import { signRequest } from '../platform/trust.ts';
+import { document, operations, streams } from './rest/document.ts';
 import { startHerald, type Herald, type HeraldOptions } from './start.ts';
 
 const parts = ['user', 'template', 'notification', 'gateway'] as const;
@@ -38,13 +39,13 @@ test('every answer of every port forbids what a browser might do with it', async
 });
 
 describe('a page of another origin', () => {
-  const preflight = async (at: Herald, origin: string) => {
+  const preflight = async (at: Herald, origin: string, asked = 'authorization,content-type') => {
     const { statusCode, headers, body } = await request(`${at.url}/graphql`, {
       method: 'OPTIONS',
       headers: {
         origin,
         'access-control-request-method': 'POST',
-        'access-control-request-headers': 'authorization,content-type',
+        'access-control-request-headers': asked,
       },
     });
     await body.dump();
@@ -69,6 +70,21 @@ describe('a page of another origin', () => {
     });
     for (const origin of ['https://evil.example.com', 'https://app.example.com.evil.com', 'null'])
       expect((await preflight(at, origin)).headers['access-control-allow-origin'], origin).toBeUndefined();
+  });
+
+  test('may send and read every header that the REST paths know', async () => {
+    const at = await start({ corsOrigins: ['https://app.example.com'] });
+    const listed = (headers: Record<string, unknown>, name: string) => String(headers[name]).toLowerCase().split(', ');
+    const taken = [...operations, ...streams].flatMap(({ operation: { parameters } }) =>
+      parameters.filter((parameter) => parameter.in === 'header').map(({ name }) => name.toLowerCase()),
+    );
+    const sent = [...taken, 'if-none-match', 'x-request-id', 'x-correlation-id'];
+    const { headers } = await preflight(at, 'https://app.example.com', sent.join(','));
+    expect(listed(headers, 'access-control-allow-headers')).toEqual(expect.arrayContaining(sent));
+    const answer = await at.rest('GET', SENDS, undefined, { origin: 'https://app.example.com' });
+    const told = Object.keys(document.components.headers).map((name) => name.toLowerCase());
+    expect(told).toContain('etag');
+    expect(listed(answer.headers, 'access-control-expose-headers')).toEqual(expect.arrayContaining(told));
   });
 
   test('may not, when none is named', async () => {

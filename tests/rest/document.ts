@@ -6,7 +6,7 @@ import type { RestAnswer } from '../doors.ts';
 type Schema = Record<string, unknown>;
 type Content = Record<string, { schema: Schema; example?: unknown; 'x-event-data'?: Schema }>;
 type Parameter = { name: string; in: 'path' | 'query' | 'header'; schema: Schema; example?: string };
-type Response = { $ref?: string; content?: Content };
+type Response = { $ref?: string; headers?: object; content?: Content };
 
 export type Operation = {
   operationId: string;
@@ -20,7 +20,7 @@ export type Operation = {
 /** The committed OpenAPI document, and what it says of an answer. */
 export const document = JSON.parse(readFileSync(new URL('../../rest/openapi.json', import.meta.url), 'utf8')) as {
   paths: Record<string, Record<string, Operation>>;
-  components: { schemas: Record<string, Schema>; responses: Record<string, Response> };
+  components: { headers: object; schemas: Record<string, Schema>; responses: Record<string, Response> };
 };
 
 const all = Object.entries(document.paths).flatMap(([path, methods]) =>

@@ -23,6 +23,10 @@ describe.each(operations)('the example of $operation.operationId', ({ path, meth
     const [success] = Object.keys(operation.responses).filter((status) => status.startsWith('2'));
     expect(answer, JSON.stringify(answer.body)).toMatchObject({ status: Number(success) });
     expect(unfitOf(operation, answer)).toBeNull();
+    const { location } = answer.headers;
+    expect(location !== undefined).toBe('Location' in (operation.responses[answer.status]?.headers ?? {}));
+    if (location !== undefined && !Array.isArray(answer.body))
+      expect(await herald.rest('GET', herald.urlOf(door) + String(location))).toMatchObject({ status: 200 });
   });
 });
 

@@ -82,6 +82,10 @@ test('what was made says where it is', async () => {
   const made = await herald.rest('POST', '/api/v1/templates/', { code, push: { title: 'a', body: 'b' } });
   expect(made.headers['location']).toBe(`/api/v1/templates/${code}`);
   expect((await herald.rest('GET', String(made.headers['location']))).body.code).toBe(code);
+  const draft = { contents: [{ locale: 'en', push: { title: 'a', body: 'new' } }] };
+  const { headers } = await herald.rest('POST', `/api/v1/templates/${code}/versions`, draft);
+  expect(headers['location']).toBe(`/api/v1/templates/${code}?version=2`);
+  expect((await herald.rest('GET', String(headers['location']))).body.push.body).toBe('new');
 });
 
 describe('the ids of a request', () => {
