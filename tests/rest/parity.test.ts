@@ -19,15 +19,26 @@ type Pair = {
 };
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
+const NOTIFICATION = `id notificationType user { id } template { code } requestId status reason priority metadata
+  attempts createdAt updatedAt`;
+const USER = 'id name email pushToken preferences { email push }';
+const PAGE = 'pageInfo { hasNextPage endCursor }';
+
 /** Each argument's type, and what is asked of each field. */
 const FIELDS: Record<string, [kind: 'query' | 'mutation', args: Record<string, string>, selection: string]> = {
   sendNotification: ['mutation', { input: 'SendNotificationInput!' }, '{ notification { id } }'],
   notifications: [
     'query',
     { filter: 'NotificationFilter', first: 'Int!', after: 'String' },
-    '{ edges { node { id } } }',
+    `{ edges { node { ${NOTIFICATION} } } ${PAGE} }`,
   ],
-  notification: ['query', { id: 'ID!' }, '{ id status deliveryAttempts { number } }'],
+  notification: [
+    'query',
+    { id: 'ID!' },
+    `{ ${NOTIFICATION} deliveryAttempts {
+      number provider outcome reason retryAfterSeconds providerMessageId startedAt finishedAt
+    } }`,
+  ],
   cancelNotification: ['mutation', { id: 'ID!', reason: 'String' }, '{ cancelled }'],
   createStreamToken: ['mutation', { notificationId: 'ID!' }, '{ token }'],
   replayNotification: ['mutation', { id: 'ID!', reason: 'String' }, '{ id }'],
@@ -44,14 +55,28 @@ const FIELDS: Record<string, [kind: 'query' | 'mutation', args: Record<string, s
   ],
   reportStatus: ['mutation', { notificationType: 'NotificationType!', reports: '[StatusReportInput!]!' }, '{ code }'],
   createUser: ['mutation', { input: 'CreateUserInput!' }, '{ id }'],
-  users: ['query', { search: 'String', first: 'Int!', after: 'String' }, '{ edges { node { id } } }'],
-  user: ['query', { id: 'ID!' }, '{ id }'],
+  users: ['query', { search: 'String', first: 'Int!', after: 'String' }, `{ edges { node { ${USER} } } ${PAGE} }`],
+  user: ['query', { id: 'ID!' }, `{ ${USER} }`],
   updateUser: ['mutation', { id: 'ID!', input: 'UpdateUserInput!' }, '{ id }'],
   deleteUser: ['mutation', { id: 'ID!' }, ''],
   setPreferences: ['mutation', { userId: 'ID!', preferences: 'PreferencesInput!' }, '{ id }'],
   createTemplate: ['mutation', { input: 'CreateTemplateInput!' }, '{ code }'],
-  templates: ['query', { search: 'String', first: 'Int!', after: 'String' }, '{ edges { node { code } } }'],
-  template: ['query', { code: 'ID!' }, '{ code currentVersion { number } versions { edges { node { number } } } }'],
+  templates: [
+    'query',
+    { search: 'String', first: 'Int!', after: 'String' },
+    `{ edges { node { code defaultLocale currentVersion { number publishedAt } } } ${PAGE} }`,
+  ],
+  template: [
+    'query',
+    { code: 'ID!' },
+    `{ code
+      currentVersion { content {
+        locale email { subject html text } push { title body image link data ttlSeconds collapseKey }
+      } }
+      versions { edges { node {
+        number isPublished basedOn reason createdAt createdBy publishedAt publishedBy missingLocales
+      } } ${PAGE} } }`,
+  ],
   draftTemplateVersion: ['mutation', { input: 'DraftTemplateVersionInput!' }, '{ number }'],
   publishTemplate: ['mutation', { code: 'ID!', number: 'Int!', reason: 'String' }, '{ code }'],
   rollBackTemplate: ['mutation', { code: 'ID!', number: 'Int', reason: 'String' }, '{ code }'],
@@ -145,6 +170,11 @@ const PAIRS: Record<string, Record<string, Pair>> = {
       'notifications',
       () => `${SENDS}?status=failed&first=3`,
       () => ({ filter: { status: 'FAILED' }, first: 3 }),
+    ),
+    'the newest': read(
+      'notifications',
+      () => `${SENDS}?first=3`,
+      () => ({ first: 3 }),
     ),
     'a page too long': read(
       'notifications',
@@ -374,6 +404,80 @@ const PAIRS: Record<string, Record<string, Pair>> = {
   },
 };
 
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as it came; what it must hold is said here
+type Json = any;
+
+const lower = (word: string | null) => word?.toLowerCase() ?? null;
+const toNotification = (given: Json) => ({
+  notification_id: given.id,
+  notification_type: lower(given.notificationType),
+  user_id: given.user.id,
+  template_code: given.template.code,
+  request_id: given.requestId,
+  status: lower(given.status),
+  reason: given.reason,
+  priority: given.priority,
+  metadata: given.metadata,
+  attempts: given.attempts,
+  created_at: given.createdAt,
+  updated_at: given.updatedAt,
+});
+const toUser = ({ pushToken, ...given }: Json) => ({ ...given, push_token: pushToken });
+const toPage = (name: string, { edges, pageInfo }: Json, toItem: (node: Json) => Json) => ({
+  [name]: edges.map(({ node }: Json) => toItem(node)),
+  next: pageInfo.hasNextPage ? pageInfo.endCursor : null,
+});
+
+/** What REST shows of what GraphQL tells, of every path that reads. */
+const SHOWN: Record<string, (told: Json) => object> = {
+  listNotifications: (told) => toPage('notifications', told, toNotification),
+  readNotification: toNotification,
+  listAttempts: ({ deliveryAttempts }) => ({
+    attempts: deliveryAttempts.map((attempt: Json) => ({
+      number: attempt.number,
+      provider: attempt.provider,
+      outcome: lower(attempt.outcome),
+      reason: attempt.reason,
+      retry_after_seconds: attempt.retryAfterSeconds,
+      provider_message_id: attempt.providerMessageId,
+      started_at: attempt.startedAt,
+      finished_at: attempt.finishedAt,
+    })),
+  }),
+  readStatus: ({ id, status, updatedAt, reason }) => ({
+    notification_id: id,
+    status: lower(status),
+    timestamp: updatedAt,
+    error: reason,
+  }),
+  listUsers: (told) => toPage('users', told, toUser),
+  readUser: toUser,
+  readPreferences: ({ preferences }) => preferences,
+  listTemplates: (told) =>
+    toPage('templates', told, ({ code, defaultLocale, currentVersion }) => ({
+      code,
+      default_locale: defaultLocale,
+      version: currentVersion.number,
+      published_at: currentVersion.publishedAt,
+    })),
+  readTemplate: ({ code, currentVersion: { content } }) => {
+    const { ttlSeconds, collapseKey, ...push } = content.push;
+    return { code, ...content, push: { ...push, ttl_seconds: ttlSeconds, collapse_key: collapseKey } };
+  },
+  listTemplateVersions: ({ versions }) =>
+    toPage('versions', versions, (version) => ({
+      number: version.number,
+      is_published: version.isPublished,
+      based_on: version.basedOn,
+      reason: version.reason,
+      created_at: version.createdAt,
+      created_by: version.createdBy,
+      published_at: version.publishedAt,
+      published_by: version.publishedBy,
+      missing_locales: version.missingLocales,
+    })),
+};
+
 let herald: Herald;
 beforeAll(async () => {
   herald = await startHerald({ broker: 'embedded', parts: ['user', 'template', 'notification', 'gateway'] });
@@ -398,12 +502,13 @@ async function ask([field, args]: [string, Record<string, unknown>]) {
       status: STATUS_OF[code as RefusalCode] ?? 500,
       faults: errors.map(toSnake).sort(),
       message: error.message,
+      told: null,
     };
   }
   // Reports are answered each for itself; what is not there is null.
-  const answered = body.data[field];
+  const answered: Json = body.data[field];
   const status = Array.isArray(answered) ? answered[0].code : answered === null ? 404 : 200;
-  return { status, faults: [], message: '' };
+  return { status, faults: [], message: '', told: answered };
 }
 
 const toSnake = ({ field, code }: { field: string; code: string }) => `${toSnakePath(field)} ${code}`;
@@ -415,6 +520,7 @@ async function tell(method: Method, [path, body]: [string, object?]) {
     status: isRefused ? answer.status : 200,
     faults: isRefused ? answer.body.errors.map(toSnake).sort() : [],
     detail: isRefused ? answer.body.detail : '',
+    shown: answer.body as unknown,
   };
 }
 
@@ -465,12 +571,14 @@ describe.each(Object.entries(PAIRS))('%s', (operationId, pairs) => {
       const told: { status: number; faults: unknown; words: string }[] = [];
       const method = found?.method ?? 'GET';
       const byRest = await changesBy(async () => {
-        const { detail: words, ...answer } = await tell(method, rest(first));
+        const { detail: words, shown, ...answer } = await tell(method, rest(first));
         told.push({ ...answer, words });
+        if (method === 'GET' && answer.status === 200)
+          expect(shown).toEqual(SHOWN[operationId]?.((await ask(graphql(first))).told));
       }, first);
       const byGraphql = await changesBy(async () => {
-        const { message: words, ...answer } = await ask(graphql(second));
-        told.push({ ...answer, words });
+        const { message: words, status, faults } = await ask(graphql(second));
+        told.push({ status, faults, words });
       }, second);
       const [over, under] = told;
       expect(over?.status, `${over?.words} / ${under?.words}`).toBe(under?.status);
