@@ -38,7 +38,10 @@ async function bench(): Promise<void> {
       await compare(herald, 'a read', {
         rest: () => ask('GET', `/api/v1/notifications/${id}`),
         graphql: () =>
-          ask('POST', '/graphql', { query: operations.NotificationDocument.toString(), variables: { id } }),
+          ask('POST', '/graphql', {
+            query: operations.NotificationDocument.toString(),
+            variables: { id, inspect: true },
+          }),
       }),
     ];
     const worst = Math.max(...excess);
