@@ -10,9 +10,9 @@ import {
 } from '../client/generated/operations.ts';
 import { GATEWAY_SERVICE, WORKER } from '../contracts/scopes.ts';
 import { createMetrics } from '../platform/metrics.ts';
-import { createServiceClient } from '../platform/service-client.ts';
 import { createCounters } from '../subgraphs/notification/counters.ts';
 import { purge } from '../subgraphs/notification/retention.ts';
+import { connectAsGateway } from './as-gateway.ts';
 import { takeAll } from './amqp.ts';
 import { begin, expireLease } from './as-worker.ts';
 import { postfixDsn } from './dsn-samples.ts';
@@ -314,13 +314,7 @@ describe('the way in', () => {
   });
 
   test('takes only whole feedback, from whom it is meant for', async () => {
-    const client = createServiceClient({
-      url: herald.urlOf('notification'),
-      callee: 'notification',
-      caller: 'gateway',
-      secret: herald.secrets.notification,
-      timeoutMs: 5_000,
-    });
+    const client = connectAsGateway(herald);
     try {
       const ask = async (
         events: object[],

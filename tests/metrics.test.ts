@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connectAsGateway } from './as-gateway.ts';
 import { withChannel } from './amqp.ts';
 import { GATEWAY_SERVICE } from '../contracts/scopes.ts';
-import { createServiceClient } from '../platform/service-client.ts';
 import { begin, claim, giveBack } from './as-worker.ts';
 import { givenSent, givenTemplate, givenUser, readNotification } from './given.ts';
 import { hasServices, startHerald, type Herald } from './start.ts';
@@ -55,13 +55,7 @@ describe.skipIf(!hasServices)('the metrics of the notification service', { timeo
   const failed = (reason: string, outcome = 'none', provider = 'none') =>
     `herald_outcomes_total{type="email",provider="${provider}",class="${outcome}",status="failed",reason="${reason}"}`;
   async function tellBounce(notificationId: string): Promise<void> {
-    const client = createServiceClient({
-      url: herald.urlOf('notification'),
-      callee: 'notification',
-      caller: 'gateway',
-      secret: herald.secrets.notification,
-      timeoutMs: 5_000,
-    });
+    const client = connectAsGateway(herald);
     const told = { provider: 'sendgrid', eventId: notificationId, kind: 'BOUNCED', isPermanent: true };
     const events = [{ ...told, notificationId, isAddressDead: true, at: new Date().toISOString() }];
     const query = 'mutation ($events: [FeedbackEventInput!]!) { recordFeedback(events: $events) }';

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
-import { setTimeout as wait } from 'node:timers/promises';
 import type { FastifyReply } from 'fastify';
 import { unavailable, type Refusal } from '../../platform/refusal.ts';
+import { sayGoodbye } from './say-goodbye.ts';
 
 /** Server-sent events on one answer (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
 export type EventStream = {
@@ -84,12 +84,7 @@ export function createEventStreams(max: number): EventStreams {
     },
     async drain(withinMs) {
       isDraining = true;
-      const all = [...open.keys()];
-      const batch = Math.max(1, Math.ceil(all.length / DRAIN_STEPS));
-      for (let first = 0; first < all.length; first += batch) {
-        for (const stream of all.slice(first, first + batch)) stream.end();
-        if (first + batch < all.length) await wait((withinMs / DRAIN_STEPS) * (0.5 + Math.random() / 2));
-      }
+      await sayGoodbye([...open.keys()], withinMs, (stream) => stream.end());
     },
     stop: () => clearInterval(heartbeat),
   };
@@ -105,4 +100,3 @@ const STREAM_HEADERS = {
 /** What a reader gets to read what was sent. */
 const GOODBYE_MS = 30_000;
 const HEARTBEAT_MS = 10_000;
-const DRAIN_STEPS = 20;

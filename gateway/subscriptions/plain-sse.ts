@@ -35,7 +35,7 @@ export function registerPlainSse(app: FastifyInstance, deps: PlainSseDependencie
     end: (why: SessionEnd) => void,
   ): Promise<Session | Refusal> | Session | Refusal => {
     if (token === undefined) return sessions.open(request.headers, end);
-    const grant = typeof token === 'string' ? tokens.parseToken(token) : null;
+    const grant = tokens.parseToken(token);
     if (grant === null || grant.notificationId !== notificationId.toLowerCase())
       return refuse(
         'UNAUTHENTICATED',

@@ -16,6 +16,7 @@ import type { Operation, TrustedDocuments } from '../limits/trusted-documents.ts
 import type { Prepared } from './engine.ts';
 import { faultsOf, type Show } from './faults.ts';
 import { isOriginAllowed } from './origin.ts';
+import { sayGoodbye } from './say-goodbye.ts';
 import { toCredentialHeaders, type Session, type Sessions } from './sessions.ts';
 import type { OnEnd, Subscribe } from './subscribe.ts';
 
@@ -222,12 +223,7 @@ export function openWebSockets(server: Server, options: WebSocketOptions, deps: 
     count: () => sockets.size,
     async drain(withinMs) {
       isOpen = false;
-      const all = [...sockets];
-      const batch = Math.max(1, Math.ceil(all.length / DRAIN_STEPS));
-      for (let first = 0; first < all.length; first += batch) {
-        for (const socket of all.slice(first, first + batch)) socket.close(1001, 'Herald is stopping: come back');
-        if (first + batch < all.length) await wait((withinMs / DRAIN_STEPS) * (0.5 + Math.random() / 2));
-      }
+      await sayGoodbye([...sockets], withinMs, (socket) => socket.close(1001, 'Herald is stopping: come back'));
       const late = performance.now() + Math.min(CLOSE_MS, withinMs);
       while (sockets.size > 0 && performance.now() < late) await wait(5);
     },
@@ -283,6 +279,5 @@ const MAX_UNREAD_BYTES = 4 * 1024 * 1024;
 /** Until the first message, which says who it is. */
 const INIT_MS = 3_000;
 const PING_MS = 12_000;
-const DRAIN_STEPS = 20;
 /** What the other side gets to answer the goodbye. */
 const CLOSE_MS = 1_000;
